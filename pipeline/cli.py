@@ -1,0 +1,55 @@
+"""``vtt``: builds configs, calls the stages, prints what they return.
+
+Nothing heavy is imported before a command needs it: ``vtt --help`` loads neither torch, transformers, lerobot nor
+zarr. Results go to stdout, everything else to stderr. Exit codes: see :mod:`.errors`.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from .commands import bench, demo, stages, store, world
+from .errors import VisualThoughtError
+
+app = typer.Typer(
+    name="vtt",
+    help="What does a frozen vision-language-action model already know? Extract its features once, train small heads "
+    "from the cache, evaluate them with controls.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+demo.register(app)
+stages.register(app)
+app.add_typer(world.app, name="world")
+app.add_typer(store.app, name="store")
+app.add_typer(bench.app, name="bench")
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line in this process and return its exit code; nothing but a bug raises."""
+    try:
+        app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="vtt")
+    except SystemExit as stop:  # how typer ends every command, usage errors (2) included
+        return stop.code if isinstance(stop.code, int) else 1
+    except VisualThoughtError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def main() -> None:
+    """The console script: set what must be set before libraries load, run, exit."""
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's banner
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code = run()
+    except Exception:
+        traceback.print_exc()
+        print("this is a bug in vtt: please report it with the lines above", file=sys.stderr)
+        code = 1
+    sys.exit(code)

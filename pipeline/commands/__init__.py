@@ -1,0 +1,1 @@
+"""The commands of ``vtt``, one file a group; each imports its stage only when it is called."""

@@ -1,0 +1,42 @@
+"""``vtt bench``: measurements on this machine, as ratios inside one interleaved run."""
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from .options import JsonFlag, answer
+
+app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Measure on this machine."""
+
+
+@app.command()
+def startup(
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds.")] = 7,
+    as_json: JsonFlag = False,
+) -> None:
+    """Seconds until `vtt --help` is there, beside a bare Python start."""
+    contenders = {
+        "python": [sys.executable, "-c", "pass"],
+        "vtt --help": [sys.executable, "-c", "from visual_thought.pipeline.cli import main; main()", "--help"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, command in contenders.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+    lines = [
+        f"{name:<12}{value:6.3f} s  [{min(seconds[name]):.3f}–{max(seconds[name]):.3f}]"
+        for name, value in medians.items()
+    ]
+    answer({"median_s": medians, "rounds": rounds}, "\n".join(lines), as_json)

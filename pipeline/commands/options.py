@@ -1,0 +1,32 @@
+"""What all commands share: places read from the environment, and how results are printed."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; no progress bars.")]
+
+
+def hash_cache() -> Path:
+    """Folder that remembers file hashes (``$XDG_CACHE_HOME/visual-thought``)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visual-thought"
+
+
+def lerobot_home() -> Path | None:
+    """LeRobot's home, if the environment names one."""
+    home = os.environ.get("HF_LEROBOT_HOME")
+    return Path(home) if home else None
+
+
+def answer(result: Any, text: str, as_json: bool) -> None:
+    """Print a result on stdout: as one JSON object, or as text for people."""
+    print(json.dumps(result, indent=1, default=str) if as_json else text)
+
+
+def say(line: str) -> None:
+    """Tell a person something, on stderr."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,333 @@
+"""Pretraining the embedded X-VLA, so that its frozen features hold something to find.
+
+Random weights ground nothing, and the real X-VLA is pretrained; so is its stand-in, in the manner of Florence-2 and
+X-VLA and not on the grounding task: dense object presence (on R, on the projected image tokens and on Z), phrase
+grounding with short referring phrases, and lerobot's own X-VLA action loss on expert trajectories for the task's
+instruction. The pretext heads and the action transformer are thrown away.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ...spec import IMAGENET_MEAN, IMAGENET_STD
+from .checkpoints import TOKENIZER_MAX_LENGTH, WIDTH, build_policy, write_tokenizer
+from .language import COLOURS, PHRASE_TEMPLATES, REFERENTS, instruction
+from .pretext import Arrays, image_maps, read_pretext
+from .render import BOX, GRIPPER, OBJECTS, ORANGE
+
+FINE = 4  # quarter cells of a 7x7 cell: what the 14x14 shares say of it
+TOWER_WIDTH = 96  # channels of R
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """One pretraining run.
+
+    Args:
+        data: directory of :func:`~.pretext.write_pretext`.
+        held_out: another such directory, from other seeds, for the pretext scores.
+        out: where checkpoints, log and the final weights go; a run found there is resumed.
+        steps: optimiser steps; the learning rate falls to zero over the last quarter.
+        batch_size: frames a step; each is seen with two phrases and one instruction.
+        lr: peak learning rate of AdamW.
+        seed: of weights and batches.
+        save_every: steps between checkpoints and scores.
+    """
+
+    data: Path
+    held_out: Path
+    out: Path
+    steps: int = 3000
+    batch_size: int = 32
+    lr: float = 1e-3
+    seed: int = 0
+    save_every: int = 250
+
+
+class Batch(NamedTuple):
+    """Frames with their phrases (two each) and instruction, and what is true of them."""
+
+    pixels: Float[Tensor, "b 3 h w"]
+    shares: Float[Tensor, "b o g g"]
+    phrases: Int[Tensor, "b p n"]
+    referents: Float[Tensor, "b p g g"]
+    instructions: Int[Tensor, "b n"]
+    states: Float[Tensor, "b 6"]
+    actions: Float[Tensor, "b t 6"]
+    expert: Float[Tensor, " b"]
+
+
+class PretextHeads(nn.Module):
+    """Linear readouts that say what the features must hold; thrown away afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower = nn.Sequential(nn.LayerNorm(TOWER_WIDTH), nn.Linear(TOWER_WIDTH, len(OBJECTS)))
+        self.projected = nn.Linear(WIDTH, len(OBJECTS) * FINE)
+        self.fused = nn.Linear(WIDTH, len(OBJECTS) * FINE)
+        self.phrase = nn.Linear(WIDTH, FINE)
+        self.present = nn.Linear(WIDTH, 1)
+
+
+class Sampler:
+    """Batches by step number alone, so that a resumed run sees what an uninterrupted one would."""
+
+    def __init__(self, directory: Path, tokenizer: Any, *, seed: int) -> None:
+        self.facts: Arrays = read_pretext(directory)
+        self.maps = image_maps(directory)
+        self.starts = np.cumsum([0] + [len(m) for m in self.maps])
+        self.seed = seed
+        self.phrase_ids = torch.stack([tokenizer_ids(tokenizer, p) for r in REFERENTS for p in _said(r)])
+        self.instruction_ids = torch.stack([tokenizer_ids(tokenizer, instruction(c)) for c in COLOURS])
+
+    def __len__(self) -> int:
+        return len(self.facts["colour"])
+
+    def batch(self, step: int, size: int, *, augment: bool = True) -> Batch:
+        """The batch of one step; flipped and re-lit at random when ``augment``."""
+        rng = np.random.default_rng([self.seed, step])
+        rows = np.sort(rng.integers(len(self), size=size)) if augment else np.arange(step * size, (step + 1) * size)
+        shares = self.facts["shares"][rows].astype(np.float32) / 255
+        asked = np.stack([rng.permutation(len(REFERENTS))[:2] for _ in rows])  # (b, 2)
+        referents = np.stack([[self._mask(r, k) for k in ks] for r, ks in zip(rows, asked, strict=True)])
+        wording = asked * len(PHRASE_TEMPLATES) + rng.integers(len(PHRASE_TEMPLATES), size=asked.shape)
+        pixels, flip = self._images(rows), rng.random(size) < (0.5 if augment else 0.0)
+        if augment:
+            pixels = pixels * _uniform(rng, size, 0.8, 1.2) + _uniform(rng, size, -0.15, 0.15)
+        pixels[flip], shares[flip], referents[flip] = (x[flip][..., ::-1].copy() for x in (pixels, shares, referents))  # type: ignore[index]
+        tensor = torch.from_numpy
+        return Batch(
+            pixels=tensor(pixels.astype(np.float32)),
+            shares=tensor(shares),
+            phrases=self.phrase_ids[tensor(wording)],
+            referents=tensor(referents.astype(np.float32)),
+            instructions=self.instruction_ids[tensor(self.facts["colour"][rows].astype(np.int64))],
+            states=tensor(self.facts["states"][rows] * (rng.random((size, 1)) < 0.5)).float(),
+            actions=tensor(self.facts["actions"][rows]),
+            expert=tensor((self.facts["expert"][rows] * ~flip).astype(np.float32)),
+        )
+
+    def _images(self, rows: Int[np.ndarray, " b"]) -> Float[np.ndarray, "b 3 h w"]:
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        raw: UInt8[np.ndarray, "b 3 h w"] = np.stack(
+            [self.maps[m][r - self.starts[m]] for m, r in zip(which, rows, strict=True)]
+        )
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        out: Float[np.ndarray, "b 3 h w"] = (raw.astype(np.float32) / 255 - mean) / std
+        return out
+
+    def _mask(self, row: int, referent: int) -> Float[np.ndarray, "g g"]:
+        """Share of every cell that the referent covers; nothing where it is not there."""
+        shares = self.facts["shares"][row].astype(np.float32) / 255
+        if referent < len(COLOURS):
+            out: Float[np.ndarray, "g g"] = shares[ORANGE + referent]
+            return out
+        if REFERENTS[referent] in ("gripper", OBJECTS[BOX]):
+            return np.asarray(shares[GRIPPER if REFERENTS[referent] == "gripper" else BOX])
+        index = int(self.facts["held" if REFERENTS[referent] == "cube in the gripper" else "released"][row])
+        return np.asarray(shares[ORANGE + index]) if index >= 0 else np.zeros_like(shares[0])
+
+
+def pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """Train, resume if a checkpoint is there, save ``xvla.safetensors`` (bf16) and return the held-out scores."""
+    from transformers import AutoTokenizer
+
+    config.out.mkdir(parents=True, exist_ok=True)
+    tokenizer_dir = config.out / "tokenizer"
+    if not tokenizer_dir.exists():
+        tokenizer_dir.mkdir()
+        write_tokenizer(tokenizer_dir)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
+    policy = build_policy(tokenizer_dir, seed=config.seed)
+    torch.manual_seed(config.seed)
+    model = nn.ModuleDict({"xvla": policy.model, "heads": PretextHeads()})
+    initialise(policy.model.vlm)
+    policy.model.vlm.vision_tower.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
+    start = _resume(config.out, model, optimiser)
+    train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
+    scores: dict[str, Any] = {}
+    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="pretrain", unit="step")
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * schedule(step, config.steps)
+        model.train()
+        terms = losses(model, train.batch(step, config.batch_size))
+        loss = sum(terms.values(), torch.zeros(()))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            scores = {"step": step + 1, **evaluate(model, held_out)}
+            with (config.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(scores | {f"loss_{k}": round(v.item(), 4) for k, v in terms.items()}) + "\n")
+            _save(config.out, model, optimiser, step + 1)
+    export(policy.model.vlm, config.out / "xvla.safetensors")
+    recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    (config.out / "recipe.json").write_text(json.dumps({"recipe": recipe, "held_out": scores}, indent=1))
+    return scores
+
+
+def schedule(step: int, steps: int) -> float:
+    """Warm-up over 150 steps, constant, then linear to zero over the last quarter."""
+    return min((step + 1) / 150, 1.0, (steps - step) / (0.25 * steps))
+
+
+def losses(model: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+    """The pretext's terms: object shares on R, projected tokens and Z; phrases; presence; X-VLA's actions."""
+    xvla, heads = model["xvla"], model["heads"]
+    r, tokens = encode_images(xvla, batch.pixels)  # (b 14 14 c), (b 50 d)
+    b, p, n = batch.phrases.shape
+    texts = torch.cat([batch.phrases.reshape(b * p, n), batch.instructions])  # (bp+b n)
+    z = fuse(xvla, torch.cat([tokens.repeat_interleave(p, 0), tokens]), texts)  # (bp+b, 50+n, d)
+    seen, asked, said = z[:, 1:50], z[: b * p], z[b * p :]
+    cells = quarter(batch.shares)  # (b 49 o 4)
+    every = torch.cat([cells.repeat_interleave(p, 0), cells])
+    masks = quarter(batch.referents.reshape(b * p, 1, *batch.referents.shape[2:]))[:, :, 0]  # (bp 49 4)
+    there = (batch.referents.sum((2, 3)) > 0.15).float().reshape(b * p)
+    return {
+        "tower": 4 * _bce(heads.tower(r).permute(0, 3, 1, 2), batch.shares),
+        "image": 4 * _bce(heads.projected(tokens[:, 1:]).reshape(cells.shape), cells),
+        "fused": 4 * _bce(heads.fused(seen).reshape(every.shape), every),
+        "phrase": 16 * _bce(heads.phrase(asked[:, 1:50]), masks),
+        "present": 0.1 * _bce(heads.present(asked[:, 50]).squeeze(-1), there),
+        "action": 1.0 * action_loss(xvla, said, batch),
+    }
+
+
+def encode_images(xvla: Any, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b g g c"], Tensor]:
+    """R (stage 3 of the tower, channels last) and the projected image tokens, out of one pass."""
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    out = xvla.vlm.get_image_features(pixels, output_hidden_states=True)
+    return out.hidden_states[-2].permute(0, 2, 3, 1), out.pooler_output
+
+
+def fuse(xvla: Any, tokens: Float[Tensor, "b i d"], ids: Int[Tensor, "b n"]) -> Float[Tensor, "b s d"]:
+    """Z: image tokens and text through the encoder, everything attended, as lerobot's ``forward_vlm`` does."""
+    merged = torch.cat([tokens, xvla.vlm.get_input_embeddings()(ids)], dim=1)  # (b i+n d)
+    mask = torch.ones(merged.shape[:2], dtype=torch.long)
+    out: Tensor = xvla.vlm.language_model.encoder(attention_mask=mask, inputs_embeds=merged)[0]
+    return out
+
+
+def action_loss(xvla: Any, z: Float[Tensor, "b s d"], batch: Batch) -> Float[Tensor, ""]:
+    """X-VLA's flow objective on the action chunk, as ``XVLAModel.forward`` states it, where the expert acts."""
+    b = len(z)
+    t = (torch.rand(1) + torch.arange(b) / b) % (1 - 1e-5)
+    noisy = torch.randn_like(batch.actions) * t.view(-1, 1, 1) + batch.actions * (1 - t).view(-1, 1, 1)
+    predicted = xvla.transformer(
+        domain_id=torch.zeros(b, dtype=torch.long),
+        action_with_noise=noisy,
+        t=t,
+        proprio=batch.states,
+        vlm_features=z,
+        aux_visual_inputs=z[:, :0],
+    )
+    error = (predicted - batch.actions).square().mean((1, 2))
+    return (error * batch.expert).sum() / batch.expert.sum().clamp(min=1)
+
+
+def quarter(shares: Float[Tensor, "b o g g"]) -> Float[Tensor, "b cells o 4"]:
+    """(b o 14 14) -> (b 49 o 4): the 2x2 quarters of every 7x7 cell, row-major."""
+    b, o, g, _ = shares.shape
+    blocks = shares.reshape(b, o, g // 2, 2, g // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(b, (g // 2) ** 2, o, 4)
+
+
+@torch.inference_mode()
+def evaluate(model: nn.ModuleDict, sampler: Sampler, size: int = 32) -> dict[str, float]:
+    """Held-out average precision per object on 7x7 cells (share >= 0.1) of Z under the instruction, and of phrases."""
+    from ...metrics.curves import average_precision
+
+    model.eval()
+    xvla, heads = model["xvla"], model["heads"]
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for k in range(len(sampler) // size):
+        batch = sampler.batch(k, size, augment=False)
+        _, tokens = encode_images(xvla, batch.pixels)
+        cells = quarter(batch.shares).mean(-1)  # (b 49 o)
+        logits = heads.fused(fuse(xvla, tokens, batch.instructions)[:, 1:50]).reshape(*cells.shape, FINE)
+        for index in range(2, len(OBJECTS)):
+            pair = (logits.amax(-1)[..., index].numpy(), (cells[..., index] >= 0.1).numpy())
+            found.setdefault(OBJECTS[index], []).append(pair)
+        for p in range(batch.phrases.shape[1]):
+            z = fuse(xvla, tokens, batch.phrases[:, p])
+            wanted = quarter(batch.referents[:, p : p + 1])[:, :, 0].mean(-1)
+            found.setdefault("phrase", []).append((heads.phrase(z[:, 1:50]).amax(-1).numpy(), (wanted >= 0.1).numpy()))
+    return {
+        name: round(average_precision(*(np.concatenate(side) for side in zip(*pairs, strict=True))), 4)
+        for name, pairs in found.items()
+    }
+
+
+def initialise(vlm: nn.Module) -> None:
+    """Xavier for linear maps, Kaiming for convolutions: the default (0.02) learns slowly at this size."""
+    for module in vlm.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+def export(vlm: nn.Module, path: Path) -> None:
+    """The vision-language weights alone, in bf16 (buffers that are integers stay)."""
+    kept = {}
+    for name, value in vlm.state_dict().items():
+        if name != "language_model.encoder.embed_tokens.weight":  # tied to `shared`
+            kept[name] = (value.bfloat16() if value.is_floating_point() else value).contiguous().clone()
+    save_file(kept, path)
+
+
+def tokenizer_ids(tokenizer: Any, text: str) -> Int[Tensor, " n"]:
+    """Padded on the right to the checkpoint's length, as its preprocessor does."""
+    ids = tokenizer(text, padding="max_length", max_length=TOKENIZER_MAX_LENGTH, truncation=True, return_tensors="pt")
+    out: Tensor = ids.input_ids[0]
+    return out
+
+
+def _said(referent: str) -> list[str]:
+    return [template.format(referent) for template in PHRASE_TEMPLATES]
+
+
+def _bce(logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def _uniform(rng: np.random.Generator, size: int, low: float, high: float) -> Float[np.ndarray, "b 1 1 1"]:
+    return rng.uniform(low, high, (size, 1, 1, 1)).astype(np.float32)
+
+
+def _save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    state = {f"model.{k}": v.contiguous().clone() for k, v in model.state_dict().items()}
+    for index, slots in optimiser.state_dict()["state"].items():
+        state |= {f"optimiser.{index}.{k}": v.contiguous().clone() for k, v in slots.items()}
+    state["step"] = torch.tensor(step)
+    save_file(state, out / "resume.part")
+    (out / "resume.part").rename(out / "resume.safetensors")
+
+
+def _resume(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    path = out / "resume.safetensors"
+    if not path.exists():
+        return 0
+    state = load_file(path)
+    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".")
+            slots.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(state["step"])

@@ -1,0 +1,159 @@
+"""Where everything in a feature store lies, and how its files are opened.
+
+    store/
+      vtt.json                                      schema version
+      indexes/<index-id>.parquet                    rows; the id is the hash of the rows
+      arrays/<index-id>/<feature>-<fp8>.zarr/       one array: its metadata and one file a part
+      receipts/<index-id>/<feature>-<fp8>/<part>.json   what a finished part holds (+ <part>.parquet: its frames)
+      snapshots/                                    sealed lists
+
+Every file is created once and never changed. Names starting with "." are temporary and belong to nobody.
+A part exists if and only if its receipt does.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
+
+SCHEMA = 1
+"""The layout this code writes. Older layouts are read for ever, newer ones are refused by name."""
+
+NEEDS = "0.1"
+"""The oldest release of this package that reads :data:`SCHEMA`."""
+
+PART_ROWS = 128
+"""Rows a part: the unit of work, of commit, of checksum, of resume and of distribution."""
+
+MAX_PART_ROWS = 512
+MAX_PARTS = 10**6
+MAX_SMALL_FILE = 64 << 20
+
+FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+FEATURE_KEY = re.compile(r"([a-z][a-z0-9_]{0,31})-([0-9a-f]{8})")
+INDEX_ID = re.compile(r"[0-9a-f]{16}")
+PART_NAME = re.compile(r"[0-9]{6}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one store. Every name is checked before it becomes part of a path."""
+
+    root: Path
+
+    @property
+    def schema_file(self) -> Path:
+        """The file that says which layout this is."""
+        return self.root / "vtt.json"
+
+    @property
+    def indexes(self) -> Path:
+        """The folder of index tables."""
+        return self.root / "indexes"
+
+    @property
+    def arrays(self) -> Path:
+        """The folder of arrays, one folder an index."""
+        return self.root / "arrays"
+
+    def index_file(self, index_id: str) -> Path:
+        """The table of one index."""
+        return self.indexes / (checked(INDEX_ID, index_id, "an index id") + ".parquet")
+
+    def array_dir(self, index_id: str, key: str, suffix: str) -> Path:
+        """The folder of one array; ``suffix`` names its format (".zarr")."""
+        index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
+        return self.arrays / index_id / (key + suffix)
+
+    def receipts_dir(self, index_id: str, key: str) -> Path:
+        """The folder of one array's receipts."""
+        index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
+        return self.root / "receipts" / index_id / key
+
+    def receipt_file(self, index_id: str, key: str, part: int) -> Path:
+        """The receipt of one part."""
+        return self.receipts_dir(index_id, key) / (part_name(part) + ".json")
+
+    def frames_file(self, index_id: str, key: str, part: int) -> Path:
+        """The time stamps and pixel hashes behind one part's rows."""
+        return self.receipts_dir(index_id, key) / (part_name(part) + ".parquet")
+
+
+def part_name(part: int) -> str:
+    """Six digits: part 7 is "000007". Raises ValueError outside 0 … 999999."""
+    if not 0 <= part < MAX_PARTS:
+        raise ValueError(f"part {part} is outside 0 … {MAX_PARTS - 1}")
+    return f"{part:06d}"
+
+
+def part_count(rows: int, part_rows: int) -> int:
+    """Parts that hold ``rows`` rows; the last one may be shorter."""
+    return -(-rows // part_rows)
+
+
+def part_range(part: int, rows: int, part_rows: int) -> range:
+    """The rows of one part."""
+    return range(part * part_rows, min((part + 1) * part_rows, rows))
+
+
+def checked(pattern: re.Pattern[str], name: str, what: str) -> str:
+    """The name itself if it can be ``what``; else a ConfigError: no other name ever becomes part of a path."""
+    if not pattern.fullmatch(name):
+        raise ConfigError(f"{name!r} cannot be {what}", expected=pattern.pattern)
+    return name
+
+
+def entries(folder: Path, pattern: re.Pattern[str], suffix: str) -> list[str]:
+    """Sorted names in a folder that match the pattern once the suffix is taken off; a missing folder has none."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return sorted(stem for stem in stems if pattern.fullmatch(stem))
+
+
+def open_file(root: Path, path: Path) -> int:
+    """Open a regular file below ``root`` for reading, following no link on the way; the caller closes it.
+
+    Raises:
+        StoreIncomplete: there is no such file.
+        StoreError: it, or a folder on the way from ``root``, is a link or no regular file.
+    """
+    refuse_links(root, path.parent)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise StoreIncomplete(f"{path} is missing") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened", found=_kind(path, error)) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StoreError(f"{path} is not a regular file", remedy="stores hold plain files only")
+    return fd
+
+
+def read_file(root: Path, path: Path, *, limit: int = MAX_SMALL_FILE) -> bytes:
+    """The bytes of a file below ``root``; raises as :func:`open_file`, and StoreCorrupt above ``limit`` bytes."""
+    with open(open_file(root, path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise StoreCorrupt(f"{path} is too large", found=f"{size} bytes", expected=f"at most {limit}")
+        return file.read(limit + 1)
+
+
+def refuse_links(root: Path, folder: Path) -> None:
+    """StoreError if any folder between ``root`` (not itself checked) and ``folder`` is a symbolic link."""
+    for part in [folder, *folder.parents]:
+        if part == root:
+            return
+        if part.is_symlink():
+            raise StoreError(f"{part} is a symbolic link", remedy="put the files themselves into the store")
+    raise StoreError(f"{folder} lies outside the store {root}")
+
+
+def _kind(path: Path, error: OSError) -> str:
+    return "a symbolic link" if path.is_symlink() else str(error.strerror)

@@ -1,0 +1,174 @@
+"""The finished parts behind a reader: proven when opened, their files kept open while there are few."""
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from ..errors import StoreCorrupt, StoreError, StoreIncomplete
+from .array import ArrayRef
+from .format import DamageError
+from .layout import part_name, refuse_links
+from .receipt import Receipt, read_receipt
+
+
+@dataclass(frozen=True)
+class Part:
+    """One finished part and its file.
+
+    Args:
+        array: the array it belongs to.
+        number: which part.
+        path: its file.
+        receipt: what it holds.
+        offsets: (rows,) where each row begins in the file.
+        stride: bytes from one row to the next if they follow each other: the row and the checksum behind it.
+    """
+
+    array: ArrayRef
+    number: int
+    path: str
+    receipt: Receipt
+    offsets: Int64[np.ndarray, " rows"]
+    stride: int
+
+    @property
+    def label(self) -> str:
+        """Store, array and part, for an error."""
+        return _label(self.array, self.number)
+
+
+class PartFiles:
+    """Open files of parts, by slot (the order of :meth:`open`). Any number of threads may use :meth:`file` at once."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.closed = False
+        self._files: dict[int, int] = {}
+        self._max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        self._lock = threading.Lock()
+
+    def open(self, array: ArrayRef, number: int) -> Part:
+        """Open one finished part, its receipt and row index proven.
+
+        Raises:
+            StoreIncomplete: the file, or one of its rows, is missing.
+            StoreCorrupt: the receipt, the file's size or its index is damaged.
+            StoreError: the file or its folder is a link, or cannot be opened.
+        """
+        refuse_links(array.layout.root, array.path)
+        path, receipt = str(array.part_path(number)), _proven_receipt(array, number)
+        fd = _open_file(array, number, path)
+        try:
+            stride = array.spec.row_bytes + array.format.row_tail_bytes
+            part = Part(array, number, path, receipt, _offsets(array, number, receipt, fd), stride)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.parts.append(part)
+        if not self._keep(len(self.parts) - 1, fd):
+            os.close(fd)
+        return part
+
+    @contextmanager
+    def file(self, slot: int) -> Iterator[int]:
+        """The file of a part: kept open while there are few, else opened for this use only."""
+        fd = self._files.get(slot)
+        if fd is not None:
+            yield fd
+            return
+        part = self.parts[slot]
+        fd = _open_file(part.array, part.number, part.path)
+        kept = self._keep(slot, fd)
+        try:
+            yield fd
+        finally:
+            if not kept:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._lock:
+            self.closed = True
+            files, self._files = self._files, {}
+        for fd in files.values():
+            os.close(fd)
+
+    def _keep(self, slot: int, fd: int) -> bool:
+        with self._lock:
+            keep = not self.closed and slot not in self._files and len(self._files) < self._max_files
+            if keep:
+                self._files[slot] = fd
+            return keep
+
+
+def read_fully(fd: int, buffers: list[UInt8[np.ndarray, " bytes"]], offset: int) -> int:
+    """Fill the buffers from the file; returns the bytes read, fewer than asked for only at the end of the file."""
+    done, wanted = os.preadv(fd, buffers, offset), sum(buffer.nbytes for buffer in buffers)
+    while 0 < done < wanted:
+        more = os.preadv(fd, _after(buffers, done), offset + done)
+        if not more:
+            break
+        done += more
+    return done
+
+
+def _after(buffers: list[UInt8[np.ndarray, " bytes"]], skip: int) -> list[UInt8[np.ndarray, " bytes"]]:
+    """What is left of the buffers behind their first ``skip`` bytes."""
+    rest = []
+    for buffer in buffers:
+        if skip < buffer.nbytes:
+            rest.append(buffer[skip:])
+        skip = max(0, skip - buffer.nbytes)
+    return rest
+
+
+def _label(array: ArrayRef, number: int) -> str:
+    return f"part {part_name(number)} of {array.key} (index {array.index_id}) in {array.layout.root}"
+
+
+def _proven_receipt(array: ArrayRef, number: int) -> Receipt:
+    rows, receipt = array.meta.part_range(number), read_receipt(array.layout.root, array.receipt_path(number))
+    said = (receipt.index_id, receipt.feature, receipt.row_start, receipt.row_stop)
+    expected = (array.index_id, array.key, rows.start, rows.stop)
+    if said != expected:
+        raise StoreCorrupt(
+            f"the receipt of {_label(array, number)} is of another part", found=list(said), expected=list(expected)
+        )
+    return receipt
+
+
+def _offsets(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.ndarray, " rows"]:
+    label, size = _label(array, number), os.fstat(fd).st_size
+    if size != receipt.bytes:
+        raise StoreCorrupt(
+            f"{label} has another size than its receipt says",
+            found=f"{size} bytes",
+            expected=f"{receipt.bytes} bytes",
+            remedy="repair the store",
+        )
+    try:
+        offsets = array.format.row_offsets(array.meta, receipt.rows, size, lambda at, n: os.pread(fd, n, at))
+    except DamageError as error:
+        raise StoreCorrupt(f"{label} is damaged", found=error, remedy="repair the store") from error
+    if (offsets < 0).any():
+        row = int((offsets < 0).argmax())
+        raise StoreIncomplete(f"{label} lacks its row {row} though it has a receipt", remedy="repair the store")
+    return offsets
+
+
+def _open_file(array: ArrayRef, number: int, path: str) -> int:
+    label = _label(array, number)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise StoreIncomplete(
+            f"the file of {label} is missing though it has a receipt", found=path, remedy="repair the store"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"the file of {label} cannot be opened", found=f"{path}: {error.strerror}") from error

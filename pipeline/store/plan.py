@@ -1,0 +1,166 @@
+"""Planning: which arrays hold the rows somebody wants, and which of their parts are missing.
+
+A plan is a pure function of the rows wanted and of what the store plans already, so two writers that plan the same work
+create the same index and the same array, whichever comes first.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ..errors import StoreError, StoreMismatch
+from ..spec import FeatureSpec, Per, differences
+from .array import ArrayRef, load_array
+from .commit import commit_file, make_folders
+from .format import ArrayMeta
+from .index import canonical, index_id, row_key, write_index
+from .layout import PART_ROWS, part_range
+from .store import FeatureStore
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPlan:
+    """One array that holds rows somebody wants.
+
+    Args:
+        index_id: the index of its rows.
+        spec: the feature.
+        table: all rows of that index, in order; row i of the array belongs to row i of the table.
+        missing: parts that hold a wanted row and have no receipt, in order.
+        num_parts: parts of the whole array.
+        store_format: the format of its files.
+        part_rows: rows a part; the last part may have fewer.
+    """
+
+    index_id: str
+    spec: FeatureSpec
+    table: pa.Table
+    missing: tuple[int, ...]
+    num_parts: int
+    store_format: str = "zarr"
+    part_rows: int = PART_ROWS
+
+    def part_range(self, part: int) -> range:
+        """The rows of one part."""
+        return part_range(part, self.table.num_rows, self.part_rows)
+
+    def part_table(self, part: int) -> pa.Table:
+        """The index rows of one part."""
+        rows = self.part_range(part)
+        return self.table.slice(rows.start, len(rows))
+
+    @property
+    def bytes_missing(self) -> int:
+        """Bytes of numbers that the missing parts will hold."""
+        return sum(len(self.part_range(part)) for part in self.missing) * self.spec.row_bytes
+
+
+def plan_array(
+    store: FeatureStore,
+    spec: FeatureSpec,
+    rows: pa.Table,
+    *,
+    dry: bool = False,
+    same_pixels: pa.Table | None = None,
+    store_format: str = "zarr",
+) -> list[ArrayPlan]:
+    """Find the arrays that hold the wanted rows; make one new index and array for the rows that none plans yet.
+
+    A row is planned by an existing array of the same feature key if that array's index has the same repo_id,
+    revision, episode, frame and camera (and instruction), whether its part is finished or not. When a dataset moved
+    to a new revision, the rows in ``same_pixels`` count as planned under any revision.
+
+    Args:
+        store: where.
+        spec: the feature.
+        rows: frame rows, or query rows for a query feature, in any order.
+        dry: plan only, write nothing.
+        same_pixels: wanted rows whose frames were compared with the pixel hashes of :meth:`FeatureStore.frames`
+            and are the same.
+        store_format: the format of a new array.
+
+    Returns:
+        Plans by index id, the new one last. Empty if no row is wanted.
+
+    Raises:
+        StoreMismatch: the store has arrays of this key for another feature (tier, shape, layout, full fingerprint).
+        StoreError: rows that cannot be an index.
+    """
+    wanted = canonical(rows, spec.per)
+    waiting = dict.fromkeys(_identities(wanted, spec.per))
+    if same_pixels is not None:
+        for full in _identities(canonical(same_pixels, spec.per), spec.per):
+            if full in waiting:
+                del waiting[full]
+                waiting[_any_revision(full)] = None
+    plans: list[ArrayPlan] = []
+    for array in _arrays_of(store, spec):
+        table = store.index_table(array.index_id)
+        hits = [row for row, full in enumerate(_identities(table, spec.per)) if _take(waiting, full)]
+        if hits:
+            plans.append(_plan(array, table, hits))
+    left = [full in waiting or _any_revision(full) in waiting for full in _identities(wanted, spec.per)]
+    if any(left):
+        plans.append(_plan_new(store, spec, wanted.filter(pa.array(left)), dry=dry, store_format=store_format))
+    return plans
+
+
+def refuse_other(array: ArrayRef, spec: FeatureSpec) -> None:
+    """StoreMismatch, field by field, if the array is of another feature or stores it in another way."""
+    found, expected = array.spec.to_json(), spec.to_json()
+    if found != expected:
+        raise StoreMismatch(
+            f"{array.path} holds another feature",
+            found=differences(found, expected),
+            expected="the same feature, computed and stored in the same way",
+            remedy="use another store",
+        )
+
+
+def _arrays_of(store: FeatureStore, spec: FeatureSpec) -> list[ArrayRef]:
+    arrays = [array for array in store.arrays() if array.key == spec.key]
+    for array in arrays:
+        refuse_other(array, spec)
+    return arrays
+
+
+def _identities(table: pa.Table, per: Per) -> Iterator[tuple[object, ...]]:
+    """(revision, repo_id, episode_index, camera, frame_index[, instruction]) of every row."""
+    return zip(*(table.column(name).to_pylist() for name in ["revision", *row_key(per)]), strict=True)
+
+
+def _any_revision(identity: tuple[object, ...]) -> tuple[object, ...]:
+    return (None, *identity[1:])
+
+
+def _take(waiting: dict[tuple[object, ...], None], identity: tuple[object, ...]) -> bool:
+    """Take a stored row off the list of wanted ones; says whether it was on it."""
+    for key in (identity, _any_revision(identity)):
+        if key in waiting:
+            del waiting[key]
+            return True
+    return False
+
+
+def _plan(array: ArrayRef, table: pa.Table, wanted_rows: Iterable[int]) -> ArrayPlan:
+    wanted = {row // array.meta.part_rows for row in wanted_rows}
+    missing = tuple(sorted(wanted - set(array.finished_parts())))
+    return ArrayPlan(
+        array.index_id, array.spec, table, missing, array.num_parts, array.format_name, array.meta.part_rows
+    )
+
+
+def _plan_new(store: FeatureStore, spec: FeatureSpec, table: pa.Table, *, dry: bool, store_format: str) -> ArrayPlan:
+    table = table.combine_chunks()
+    meta = ArrayMeta(spec, index_id(table), table.num_rows)
+    if not meta.is_possible():
+        size = f"{meta.rows} rows of {spec.shape}"
+        raise StoreError(f"a store cannot hold {spec.name} ({spec.tier}, per {spec.per})", found=size)
+    array = ArrayRef(store.layout, meta, store_format)
+    if not dry:
+        write_index(store.layout, table)
+        make_folders(store.layout.root, array.path)
+        commit_file(array.path / array.format.metadata_name, array.format.describe(meta))
+        refuse_other(load_array(store.layout, array.index_id, array.path.name), spec)
+    return _plan(array, table, range(table.num_rows))
