@@ -68,6 +68,16 @@ class FrameGeometry:
         y = np.linspace(0, self.input_height, grid[0] + 1)
         return (x - self.offset_x) / self.scale_x, (y - self.offset_y) / self.scale_y
 
+    def overlaps(self, grid: tuple[int, int]) -> tuple[Float[np.ndarray, "r h"], Float[np.ndarray, "c w"]]:
+        """How much of each frame pixel's height lies in each grid row, and of its width in each grid column."""
+        edges_x, edges_y = self.cell_edges(grid)
+        return _overlap(edges_y, self.frame_height), _overlap(edges_x, self.frame_width)
+
+    def cell_areas(self, grid: tuple[int, int]) -> Float[np.ndarray, "r c"]:
+        """Area of every cell in frame pixels, the parts that lie in padding included."""
+        edges_x, edges_y = self.cell_edges(grid)
+        return np.outer(np.diff(edges_y), np.diff(edges_x))
+
     def cell_shares(
         self, mask: Bool[np.ndarray, "h w"], grid: tuple[int, int]
     ) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
@@ -78,13 +88,10 @@ class FrameGeometry:
         Returns:
             (coverage of the cell, share of the region), both (cells,), both 0 for an empty region.
         """
-        edges_x, edges_y = self.cell_edges(grid)
-        in_column = _overlap(edges_x, mask.shape[1])  # (columns, w) length of pixel i inside column c
-        in_row = _overlap(edges_y, mask.shape[0])  # (rows, h)
+        in_row, in_column = self.overlaps(grid)
         area = in_row @ mask.astype(np.float64) @ in_column.T  # (rows, columns) frame pixels of the region
-        cell_area = np.outer(np.diff(edges_y), np.diff(edges_x))
         total = float(mask.sum())
-        return (area / cell_area).ravel(), (area / total if total else area).ravel()
+        return (area / self.cell_areas(grid)).ravel(), (area / total if total else area).ravel()
 
 
 def resized_size(image: ImageSpec, frame_height: int, frame_width: int) -> tuple[int, int]:

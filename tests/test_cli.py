@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from visual_thought.pipeline.cli import run
 
 
@@ -27,7 +28,7 @@ def test_an_unknown_recipe_key_is_named_with_the_nearest(
 ) -> None:
     place = ["--store", str(tmp_path / "s"), "--out", str(tmp_path / "r"), "--manifest", "tabletop_cubes"]
     assert run(["train", "ground-world", *place, "--set", change]) == 2
-    assert change.split("=", maxsplit=1)[0].split(".")[-1] in capsys.readouterr().err
+    assert change.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 

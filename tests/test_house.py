@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 import visual_thought
 from visual_thought.pipeline import registry
 

@@ -60,7 +60,7 @@ def checkpoints(
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Scenes, checkpoints and the final xvla.safetensors; resumes.")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2600,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1400,
     seed: Annotated[int, typer.Option(help="Of scenes, weights and batches.")] = 0,
     episodes: Annotated[int, typer.Option(help="Random episodes to draw.")] = DRAWN,
     as_json: JsonFlag = False,

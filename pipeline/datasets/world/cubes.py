@@ -1,5 +1,6 @@
 """``tabletop_cubes``: the SIMULATED cube set, written by LeRobot's own writer, with its labels and its manifest."""
 
+import logging
 import os
 import shutil
 import uuid
@@ -167,8 +168,16 @@ def _recordings(config: CubesConfig) -> Iterator[Iterator[Recording]]:
 
 
 def _create(root: Path, config: CubesConfig) -> Any:
+    import av
+    import datasets
+
+    logging.getLogger("lerobot.utils.import_utils").setLevel(logging.ERROR)  # PyAV serves where torchcodec does not
+    logging.getLogger("libav").setLevel(logging.ERROR)
+    av.logging.set_libav_level(av.logging.ERROR)
     from lerobot.configs.video import RGBEncoderConfig
     from lerobot.datasets import LeRobotDataset
+
+    datasets.disable_progress_bars()
 
     image = {"dtype": "video", "shape": (config.height, config.width, 3), "names": ["height", "width", "channels"]}
     numbers = {"dtype": "float32", "shape": (len(JOINTS),), "names": list(JOINTS)}
@@ -181,6 +190,7 @@ def _create(root: Path, config: CubesConfig) -> Any:
         robot_type="simulated_five_joint_arm",
         use_videos=True,
         streaming_encoding=True,
+        encoder_queue_maxsize=config.frames + 1,  # a full queue drops frames: on a busy machine the default did
         rgb_encoder=RGBEncoderConfig(vcodec="libsvtav1"),
     )
 

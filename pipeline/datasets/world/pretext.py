@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -27,7 +28,7 @@ HEIGHT, WIDTH, FRAMES = 240, 320, 40
 MOMENTS = 3  # frames kept of every random episode, in both views
 SHARD = 32  # episodes a file
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def write_pretext(
@@ -56,7 +57,7 @@ def read_pretext(directory: Path) -> Arrays:
     return {name: np.concatenate([f[name] for f in facts]) for name in facts[0]}
 
 
-def image_maps(directory: Path) -> list[np.ndarray]:
+def image_maps(directory: Path) -> list[np.ndarray[Any, Any]]:
     """The image files as memory maps, in order."""
     count = json.loads((directory / "pretext.json").read_text())["items"]
     return [np.load(directory / f"images-{k:05d}.npy", mmap_mode="r") for k in range(count)]
@@ -68,7 +69,7 @@ def _write_item(item: tuple[Path, int, int, int]) -> None:
     facts = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "image"}
     np.save(directory / f"images-{k:05d}.npy", np.stack([row["image"] for row in rows]))
     partial = directory / f"facts-{k:05d}.part.npz"
-    np.savez(partial, **facts)
+    np.savez(partial, allow_pickle=False, **facts)
     partial.rename(directory / f"facts-{k:05d}.npz")
 
 
@@ -87,7 +88,7 @@ def _draw_rows(seed: int, number: int) -> Iterator[Arrays]:
                 "image": squash(view.rgb),
                 "shares": object_shares(view.objects),
                 **_expert(episode, int(t)),
-                "expert": np.int8(present),
+                "expert": np.array(present, np.int8),
             }
 
 
@@ -118,7 +119,7 @@ def _expert(episode: Episode, t: int) -> Arrays:
     return {
         "states": moment.state.astype(np.float32).reshape(STATE_SIZE),
         "actions": actions,
-        "colour": np.int8(index[episode.colour]),
-        "held": np.int8(index[moment.held]),
-        "released": np.int8(index[moment.released]),
+        "colour": np.array(index[episode.colour], np.int8),
+        "held": np.array(index[moment.held], np.int8),
+        "released": np.array(index[moment.released], np.int8),
     }

@@ -42,16 +42,20 @@ class PretrainConfig:
         lr: peak learning rate of AdamW.
         seed: of weights and batches.
         save_every: steps between checkpoints and scores.
+        stop_after: stop at this step as if interrupted; the same call without it goes on.
+        progress: show a bar on stderr.
     """
 
     data: Path
     held_out: Path
     out: Path
-    steps: int = 3000
+    steps: int = 1400
     batch_size: int = 32
     lr: float = 1e-3
     seed: int = 0
-    save_every: int = 250
+    save_every: int = 200
+    stop_after: int | None = None
+    progress: bool = True
 
 
 class Batch(NamedTuple):
@@ -65,6 +69,13 @@ class Batch(NamedTuple):
     states: Float[Tensor, "b 6"]
     actions: Float[Tensor, "b t 6"]
     expert: Float[Tensor, " b"]
+
+
+class Pretraining(NamedTuple):
+    """What is trained together: lerobot's X-VLA model and the readouts."""
+
+    xvla: Any
+    heads: "PretextHeads"
 
 
 class PretextHeads(nn.Module):
@@ -150,19 +161,22 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
     policy = build_policy(tokenizer_dir, seed=config.seed)
     torch.manual_seed(config.seed)
-    model = nn.ModuleDict({"xvla": policy.model, "heads": PretextHeads()})
+    heads = PretextHeads()
+    parts, model = Pretraining(policy.model, heads), nn.ModuleDict({"xvla": policy.model, "heads": heads})
     initialise(policy.model.vlm)
     policy.model.vlm.vision_tower.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
     start = _resume(config.out, model, optimiser)
     train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
     scores: dict[str, Any] = {}
-    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="pretrain", unit="step")
+    steps = range(start, min(config.steps, config.stop_after or config.steps))
+    bar = tqdm(steps, initial=start, total=config.steps, desc="pretrain", unit="step", disable=not config.progress)
     for step in bar:
+        torch.manual_seed(config.seed * 1_000_003 + step)  # the action loss draws noise; the same after a resume
         for group in optimiser.param_groups:
             group["lr"] = config.lr * schedule(step, config.steps)
         model.train()
-        terms = losses(model, train.batch(step, config.batch_size))
+        terms = losses(parts, train.batch(step, config.batch_size))
         loss = sum(terms.values(), torch.zeros(()))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -170,7 +184,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         optimiser.step()
         bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            scores = {"step": step + 1, **evaluate(model, held_out)}
+            scores = {"step": step + 1, **evaluate(parts, held_out)}
             with (config.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(scores | {f"loss_{k}": round(v.item(), 4) for k, v in terms.items()}) + "\n")
             _save(config.out, model, optimiser, step + 1)
@@ -185,9 +199,9 @@ def schedule(step: int, steps: int) -> float:
     return min((step + 1) / 150, 1.0, (steps - step) / (0.25 * steps))
 
 
-def losses(model: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+def losses(parts: Pretraining, batch: Batch) -> dict[str, Tensor]:
     """The pretext's terms: object shares on R, projected tokens and Z; phrases; presence; X-VLA's actions."""
-    xvla, heads = model["xvla"], model["heads"]
+    xvla, heads = parts
     r, tokens = encode_images(xvla, batch.pixels)  # (b 14 14 c), (b 50 d)
     b, p, n = batch.phrases.shape
     texts = torch.cat([batch.phrases.reshape(b * p, n), batch.instructions])  # (bp+b n)
@@ -247,13 +261,13 @@ def quarter(shares: Float[Tensor, "b o g g"]) -> Float[Tensor, "b cells o 4"]:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.ModuleDict, sampler: Sampler, size: int = 32) -> dict[str, float]:
+def evaluate(parts: Pretraining, sampler: Sampler, size: int = 32) -> dict[str, float]:
     """Held-out average precision per object on 7x7 cells (share >= 0.1) of Z under the instruction, and of phrases."""
     from ...metrics.curves import average_precision
 
-    model.eval()
-    xvla, heads = model["xvla"], model["heads"]
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    xvla, heads = parts
+    xvla.eval()
+    found: dict[str, list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
     for k in range(len(sampler) // size):
         batch = sampler.batch(k, size, augment=False)
         _, tokens = encode_images(xvla, batch.pixels)

@@ -1,0 +1,55 @@
+"""What an evaluation is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation of one or several runs. Everything left None is what the run itself recorded."""
+
+    runs: tuple[Path, ...]
+    """Run folders."""
+    out: Path
+    """Where metrics.json, the tables and figures/ go."""
+    split: Literal["train", "val", "test"] = "test"
+    """The split that is reported; ``best`` was chosen on val, so only test is news."""
+    checkpoint: str = "best"
+    """``best`` (each contender's own best validation), ``last`` or a step."""
+    threshold: float = 0.5
+    """A cell is positive from this score sigmoid(a) on; [open] in the paper."""
+    batch_size: int = 128
+    """Examples a batch; changes no number beyond rounding."""
+    figures: bool = True
+    """Draw figures; the pictures among them need the dataset."""
+    store: Path | None = None
+    """The feature store."""
+    manifest: str | None = None
+    """The data manifest (a name or a path): other labels, another place."""
+    root: Path | None = None
+    """The dataset's folder, for pictures."""
+    lerobot_home: Path | None = None
+    """Where LeRobot keeps datasets, for pictures of a dataset without a ``root``."""
+    hash_cache: Path | None = None
+    """JSON file that remembers the hashes of unchanged files of local datasets; None = hash every time."""
+    device: str = "auto"
+    """``cpu``, ``cuda`` …; ``auto`` takes the accelerator if there is one."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ConfigError("there is no run to evaluate", expected="at least one run folder")
+        if not 0 < self.threshold < 1:
+            raise ConfigError("the threshold is no score", found=self.threshold, expected="between 0 and 1")
+        if self.batch_size < 1:
+            raise ConfigError("batch_size is too small", found=self.batch_size, expected="at least 1")
+        names = [path.resolve().name for path in self.runs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(
+                "two runs have one name, so their figures would overwrite each other",
+                found=twice,
+                remedy="evaluate them one by one, or rename a run folder",
+            )

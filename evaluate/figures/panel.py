@@ -1,0 +1,121 @@
+"""One frame with what the head says about it: cell scores, refined sub-cell, predicted point, true region."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+
+from ...pipeline.metrics.grounding import hits, point_error_px
+from .canvas import HEAT, INK, SKY
+
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=3.2, foreground="black")]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one panel shows. Coordinates are frame pixels (x right, y down; pixel i covers [i, i+1)).
+
+    Args:
+        frame: the picture, (height, width, 3).
+        scores: sigmoid(a_j) of every coarse cell, (rows, columns).
+        column_edges: x of the columns' borders, (columns + 1,); row_edges likewise in y.
+        sub_cell: the refined sub-cell as (left, top, right, bottom).
+        point: the predicted point (x, y), the sub-cell's centre.
+        region: the true region, (height, width); None on a negative row.
+        true_point: the region's innermost pixel; None on a negative row.
+        heading: where and when the frame is from, such as ``main camera``.
+        threshold: a cell is called positive from this score on.
+    """
+
+    frame: UInt8[np.ndarray, "h w 3"]
+    scores: Float[np.ndarray, "rows columns"]
+    column_edges: Float[np.ndarray, " columns_1"]
+    row_edges: Float[np.ndarray, " rows_1"]
+    sub_cell: tuple[float, float, float, float]
+    point: tuple[float, float]
+    region: Bool[np.ndarray, "h w"] | None
+    true_point: tuple[float, float] | None
+    heading: str
+    threshold: float = 0.5
+
+    @property
+    def top_score(self) -> float:
+        """The highest cell score."""
+        return float(self.scores.max())
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in words: HIT or MISS with the error, or for a negative row SILENT or FALSE ALARM."""
+        called = self.top_score >= self.threshold
+        if self.true_point is None:
+            return "FALSE ALARM" if called else "SILENT, rightly"
+        error = float(point_error_px(np.array([self.point]), np.array([self.true_point]))[0])
+        if self.region is None:
+            return f"{error:.0f} px off"
+        word = "HIT" if bool(hits(np.array([self.point]), [self.region])[0]) else "MISS"
+        return f"{word}, {error:.0f} px off"
+
+
+def draw_panel(axes: Axes, panel: Panel) -> AxesImage:
+    """Draw one panel; returns the heat image, from which a colour bar can be made."""
+    height, width = panel.frame.shape[:2]
+    axes.imshow(panel.frame, extent=(0, width, height, 0), interpolation="nearest")
+    heat = _draw_heat(axes, panel)
+    if panel.region is not None:
+        _draw_region(axes, panel.region)
+    if panel.true_point is not None or panel.top_score >= panel.threshold:
+        _draw_prediction(axes, panel)
+    _write_scores(axes, panel)
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    axes.set_title(panel.heading, loc="left", fontsize=12, color=INK)
+    axes.set_title(panel.verdict, loc="right", fontsize=12, color=INK, weight="bold")
+    return heat
+
+
+def _draw_heat(axes: Axes, panel: Panel) -> AxesImage:
+    x, y = panel.column_edges, panel.row_edges
+    heat = axes.imshow(
+        panel.scores, cmap=HEAT, norm=Normalize(0, 1), extent=(x[0], x[-1], y[-1], y[0]), interpolation="nearest"
+    )
+    axes.vlines(x, y[0], y[-1], colors="white", linewidth=0.6, alpha=0.45)
+    axes.hlines(y, x[0], x[-1], colors="white", linewidth=0.6, alpha=0.45)
+    return heat
+
+
+def _write_scores(axes: Axes, panel: Panel) -> None:
+    """Write the score into every positive cell, in the corner away from the predicted point."""
+    x, y = panel.column_edges, panel.row_edges
+    width, height = x[1] - x[0], y[1] - y[0]
+    for row, column in np.argwhere(panel.scores >= panel.threshold):
+        left = panel.point[0] > x[column] + width / 2
+        top = panel.point[1] > y[row] + height / 2
+        axes.text(
+            x[column] + width * (0.05 if left else 0.95),
+            y[row] + height * (0.06 if top else 0.94),
+            f"{panel.scores[row, column]:.2f}",
+            ha="left" if left else "right",
+            va="top" if top else "bottom",
+            fontsize=9,
+            color="white",
+            path_effects=[withStroke(linewidth=2.2, foreground="black")],
+        )
+
+
+def _draw_region(axes: Axes, region: Bool[np.ndarray, "h w"]) -> None:
+    padded = np.pad(region.astype(float), 1)  # so that a region at the frame's border closes
+    x, y = np.arange(padded.shape[1]) - 0.5, np.arange(padded.shape[0]) - 0.5  # pixel centres
+    outline = axes.contour(x, y, padded, levels=[0.5], colors="white", linewidths=1.6)
+    outline.set_path_effects(HALO)
+
+
+def _draw_prediction(axes: Axes, panel: Panel) -> None:
+    left, top, right, bottom = panel.sub_cell
+    box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=SKY, linewidth=2.0)
+    box.set_path_effects(HALO)
+    axes.add_patch(box)
+    axes.plot(*panel.point, marker="x", markersize=9, markeredgewidth=2.2, color=SKY, path_effects=HALO)

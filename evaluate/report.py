@@ -1,0 +1,124 @@
+"""What evaluation hands back, and how it becomes ``metrics.json``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..pipeline.metrics.curves import SweepPoint
+from ..pipeline.metrics.grounding import f_score, precision, recall
+from .scores import Scores
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ContenderReport:
+    """One contender's numbers.
+
+    Args:
+        name: ``head`` or a control's name.
+        threshold: cells are positive from this score on.
+        scores: on the split reported.
+        groups: the same by target, camera and phase.
+        sweep: counts on the split at many thresholds.
+        val: on the validation split; None when that is the split reported.
+        losses: loss terms by split and name; nothing for a control that was not trained.
+    """
+
+    name: str
+    threshold: float
+    scores: Scores
+    groups: Mapping[str, Mapping[str, Scores]]
+    sweep: tuple[SweepPoint, ...]
+    val: Scores | None
+    losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``metrics.json``."""
+        return {
+            "threshold": self.threshold,
+            "scores": self.scores.to_json(),
+            "val": self.val.to_json() if self.val else None,
+            "losses": {split: dict(terms) for split, terms in self.losses.items() if terms},
+            "groups": {
+                by: {name: scores.to_json() for name, scores in groups.items()} for by, groups in self.groups.items()
+            },
+            "sweep": [_sweep_json(point) for point in self.sweep],
+        }
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run's evaluation.
+
+    Args:
+        run: the run folder's name.
+        path: the run folder.
+        checkpoint: which checkpoint was read, and ``step`` the training step it is of.
+        split: which split is reported, of ``dataset``.
+        episodes: how many episodes the split has.
+        simulated: whether the data set is simulated.
+        store: the feature store; ``features`` maps each feature's name to the array key that was read.
+        contenders: the head first, then the controls.
+        ceiling: what a contender with perfect cells would score.
+        figures: picture files written, relative to the report's folder.
+        notes: what is missing from this report and why.
+    """
+
+    run: str
+    path: Path
+    checkpoint: str
+    step: int
+    split: str
+    dataset: str
+    episodes: int
+    simulated: bool
+    store: Path
+    features: Mapping[str, str]
+    contenders: tuple[ContenderReport, ...]
+    ceiling: Mapping[str, Scores]
+    figures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> ContenderReport:
+        """The contender the run is about."""
+        return self.contenders[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``metrics.json``."""
+        return {
+            "run": self.run,
+            "path": str(self.path),
+            "checkpoint": self.checkpoint,
+            "step": self.step,
+            "split": self.split,
+            "dataset": self.dataset,
+            "episodes": self.episodes,
+            "simulated": self.simulated,
+            "store": str(self.store),
+            "features": dict(self.features),
+            "contenders": {contender.name: contender.to_json() for contender in self.contenders},
+            "ceiling": {name: scores.to_json() for name, scores in self.ceiling.items()},
+            "figures": list(self.figures),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All runs of one evaluation, and the folder that holds its files."""
+
+    out: Path
+    runs: tuple[RunReport, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``metrics.json``."""
+        return {"schema": SCHEMA, "runs": [run.to_json() for run in self.runs]}
+
+
+def _sweep_json(point: SweepPoint) -> dict[str, float | int]:
+    counts = point.counts
+    numbers: dict[str, float | int] = {"threshold": point.threshold, "tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
+    return numbers | {"precision": precision(counts), "recall": recall(counts), "f_0_25": f_score(counts)}

@@ -1,0 +1,86 @@
+"""The seam every frozen backbone fits: declare features without weights, load, make features from a batch.
+
+A backbone is a module with a :class:`BackboneKind` and one line in ``pipeline/registry.py``. What its ``load`` returns
+works in two steps, because frames and queries differ in number: the vision tower runs once a frame, whatever depends
+on an instruction once a query.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...pipeline.spec import FeatureSpec, Resize, Tier
+
+
+class FrameBatch(NamedTuple):
+    """What one pass over a batch of frames gives."""
+
+    features: Mapping[str, Tensor]
+    """Features that belong to frames: name -> (b, \\*spec.shape), float32."""
+    state: Tensor | None
+    """What :meth:`Backbone.encode_queries` needs of each frame, (b, …); None if no query feature was asked for."""
+
+
+class Backbone(Protocol):
+    """A loaded, frozen network on one device."""
+
+    specs: tuple[FeatureSpec, ...]
+    device: torch.device
+
+    def encode_frames(self, pixels: Float[Tensor, "b 3 h w"]) -> FrameBatch:
+        """Run what belongs to frames, once."""
+        ...
+
+    def encode_queries(self, state: Float[Tensor, "q ..."], instructions: Sequence[str]) -> Mapping[str, Tensor]:
+        """Run what belongs to queries: one row of ``state`` and one instruction each.
+
+        Returns:
+            name -> (q, \\*spec.shape), float32.
+        """
+        ...
+
+
+class Describe(Protocol):
+    """Declares features, reading configuration files and hashes only: no weights, no model class."""
+
+    def __call__(
+        self,
+        checkpoint: str,
+        *,
+        features: Sequence[str],
+        dtype: Tier,
+        resize: Resize | None,
+        image_size: tuple[int, int] | None,
+        revision: str | None,
+        hash_cache: Path | None,
+        hub_cache: Path | None,
+    ) -> tuple[FeatureSpec, ...]:
+        """Describe ``features`` of a checkpoint, in that order."""
+        ...
+
+
+class Load(Protocol):
+    """Loads the network that makes the described features."""
+
+    def __call__(
+        self,
+        checkpoint: str,
+        specs: Sequence[FeatureSpec],
+        *,
+        device: torch.device,
+        revision: str | None,
+        hub_cache: Path | None,
+    ) -> Backbone:
+        """Load what ``specs`` need onto ``device``."""
+        ...
+
+
+class BackboneKind(NamedTuple):
+    """What a backbone's module offers, and what its line in the registry names."""
+
+    describe: Describe
+    load: Load

@@ -1,0 +1,1 @@
+"""Datasets: LeRobot recordings, their frames in decode order, their labels."""

@@ -1,0 +1,110 @@
+"""Figures are written as PNGs of the promised size and show what they are given."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visual_thought.evaluate.figures.overlay import draw_overlay
+from visual_thought.evaluate.figures.panel import Panel
+from visual_thought.evaluate.figures.sweep import draw_sweep
+from visual_thought.pipeline.metrics.curves import threshold_sweep
+
+
+def panel(scores=None, region=True, point=(40.0, 20.0)):
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[16:24, 36:44] = True
+    if scores is None:
+        scores = np.zeros((4, 4))
+        scores[1, 2] = 0.9
+    return Panel(
+        frame=np.full((48, 64, 3), 128, dtype=np.uint8),
+        scores=scores,
+        column_edges=np.linspace(0, 64, 5),
+        row_edges=np.linspace(0, 48, 5),
+        sub_cell=(36.0, 18.0, 44.0, 24.0),
+        point=point,
+        region=mask if region else None,
+        true_point=(40.0, 20.0) if region else None,
+        heading="main camera",
+    )
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def draw(tmp_path, *panels, name="figure.png", simulated=True):
+    words = {"title": "“take the red cube”", "caption": "Test split, episode 0.", "simulated": simulated}
+    return draw_overlay(panels, tmp_path / name, **words)
+
+
+def test_an_overlay_is_as_wide_as_its_panels_and_as_high_as_the_frames_aspect_says(tmp_path):
+    one = pixels(draw(tmp_path, panel(), name="one.png")).shape
+    two = pixels(draw(tmp_path, panel(), panel(), name="two.png")).shape
+    assert two[1] - one[1] == pytest.approx(150 * 6.3, abs=2)
+    assert one[0] == two[0] == pytest.approx(150 * (6.0 * 48 / 64 + 2.1), abs=2)
+
+
+def test_the_heat_lies_over_the_cell_that_scores_and_leaves_the_others_as_they_were(tmp_path):
+    image = pixels(draw(tmp_path, panel()))
+    frame = image[150 : 150 + 675, 38 : 38 + 900]  # the panel: 6 in wide, 4.5 in high, at 150 dots an inch
+    hot, cold = frame[300, 470], frame[550, 100]
+    assert hot[0] > 150 > 100 > hot[1]  # magenta over grey
+    assert np.abs(cold - 128).max() <= 2
+
+
+def test_the_simulated_mark_changes_the_top_right_corner_only(tmp_path):
+    marked = pixels(draw(tmp_path, panel(), name="a.png"))
+    plain = pixels(draw(tmp_path, panel(), name="b.png", simulated=False))
+    rows, columns = np.nonzero(np.abs(marked - plain).sum(axis=2))
+    assert rows.size
+    assert rows.max() < 100
+    assert columns.min() > 0.8 * marked.shape[1]
+
+
+def test_drawing_twice_gives_the_same_bytes(tmp_path):
+    assert draw(tmp_path, panel(), name="a.png").read_bytes() == draw(tmp_path, panel(), name="b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shown", "verdict"),
+    [
+        (panel(), "HIT, 0 px off"),
+        (panel(point=(40.0, 40.0)), "MISS, 20 px off"),
+        (panel(region=False), "FALSE ALARM"),
+        (panel(scores=np.zeros((4, 4)), region=False), "SILENT, rightly"),
+    ],
+)
+def test_the_outcome_is_said_in_words(shown, verdict):
+    assert shown.verdict == verdict
+
+
+def test_a_point_without_a_region_is_judged_by_its_distance_alone():
+    from dataclasses import replace
+
+    assert replace(panel(), region=None).verdict == "0 px off"
+
+
+def test_nothing_is_pointed_at_on_a_negative_row_where_the_head_is_silent(tmp_path):
+    silent = pixels(draw(tmp_path, panel(scores=np.zeros((4, 4)), region=False)))
+    frame = silent[200:800, 60:900]
+    assert np.abs(frame[..., 0] - frame[..., 2]).max() <= 6  # no blue or magenta mark anywhere
+
+
+def test_the_sweep_draws_the_head_and_every_control(tmp_path):
+    rng = np.random.default_rng(0)
+    targets = rng.random((50, 16)) < 0.1
+    sweeps = {
+        name: threshold_sweep(rng.normal(size=targets.shape) + targets * shift, targets)
+        for name, shift in (("head", 4), ("linear probe", 2), ("centre prior", 0))
+    }
+    image = pixels(draw_sweep(sweeps, tmp_path / "s.png", threshold=0.5, caption="Test split.", simulated=False))
+    assert image.shape == (780, 1650, 3)
+    for color in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
+        assert (np.abs(image - color).sum(axis=2) < 12).sum() > 200
+
+
+def test_a_sweep_in_which_nothing_is_ever_called_positive_is_still_drawn(tmp_path):
+    sweep = threshold_sweep(np.full((3, 4), -50.0), np.eye(3, 4, dtype=bool))
+    path = draw_sweep({"head": sweep}, tmp_path / "s.png", threshold=0.5, caption="", simulated=False)
+    assert path.stat().st_size > 5_000

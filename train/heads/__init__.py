@@ -1,0 +1,1 @@
+"""Heads: what turns visual-thought tokens into a task's answer."""

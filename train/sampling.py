@@ -1,0 +1,109 @@
+"""Which examples a step sees: a function of the seed and the step alone, so a resumed run sees the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from jaxtyping import Int
+
+ORDER, BLIND = 1, 2  # streams of one seed: what the random numbers are for
+EVALUATION_SEED = 20260521
+"""The blind control's permutation in every evaluation, whatever the run's own seed."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The examples of one step, and the epoch each belongs to (a batch may span two)."""
+
+    step: int
+    examples: Int[np.ndarray, " b"]
+    epochs: Int[np.ndarray, " b"]
+
+
+Plan = Callable[[int], Draw]
+"""Step -> its draw."""
+
+
+class EpochOrder:
+    """Every example once an epoch, in a new order each epoch; batches run across epoch borders.
+
+    Args:
+        examples: the split's examples.
+        batch_size: examples a step.
+        seed: the run's seed.
+    """
+
+    def __init__(self, examples: Int[np.ndarray, " n"], batch_size: int, seed: int) -> None:
+        self.examples, self.batch_size = examples, batch_size
+        self._orders = _Recent(lambda epoch: np.random.default_rng([seed, ORDER, epoch]).permutation(len(examples)))
+
+    def __call__(self, step: int) -> Draw:
+        """The draw of a step, counted from 0."""
+        position = step * self.batch_size + np.arange(self.batch_size)
+        epochs, place = np.divmod(position, len(self.examples))
+        order = np.concatenate([self._orders(int(epoch))[place[epochs == epoch]] for epoch in np.unique(epochs)])
+        return Draw(step, self.examples[order], epochs)
+
+
+class InOrder:
+    """The examples as they stand, once; the last batch may be shorter."""
+
+    def __init__(self, examples: Int[np.ndarray, " n"], batch_size: int) -> None:
+        self.examples, self.batch_size = examples, batch_size
+
+    def __len__(self) -> int:
+        return (len(self.examples) + self.batch_size - 1) // self.batch_size
+
+    def __call__(self, step: int) -> Draw:
+        """The draw of a batch, counted from 0; all of epoch 0."""
+        examples = self.examples[step * self.batch_size : (step + 1) * self.batch_size]
+        return Draw(step, examples, np.zeros_like(examples))
+
+
+class BlindExchange:
+    """For every example, a uniformly random example of the same group, anew each epoch.
+
+    A permutation inside each group: over many epochs every member stands for every other equally often, itself
+    included, so which member stands in says nothing about which was asked. Groups are frames, members the queries of
+    one frame: a model that reads the stand-in's tokens sees the image but not the question.
+
+    Args:
+        groups: the group of every example.
+        seed: the run's seed in training, :data:`EVALUATION_SEED` in evaluation.
+    """
+
+    def __init__(self, groups: Int[np.ndarray, " n"], seed: int) -> None:
+        self.groups = groups
+        self._exchanges = _Recent(lambda epoch: permute_within(groups, np.random.default_rng([seed, BLIND, epoch])))
+
+    def __call__(self, draw: Draw) -> Int[np.ndarray, " b"]:
+        """The stand-in of every drawn example."""
+        result = np.empty_like(draw.examples)
+        for epoch in np.unique(draw.epochs):
+            mine = draw.epochs == epoch
+            result[mine] = self._exchanges(int(epoch))[draw.examples[mine]]
+        return result
+
+
+def permute_within(groups: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """A uniformly random permutation p of 0 … n-1 with groups[p[i]] == groups[i]."""
+    result = np.empty(len(groups), dtype=np.int64)
+    shuffled = np.lexsort([rng.random(len(groups)), groups])  # by group, at random inside
+    result[np.argsort(groups, kind="stable")] = shuffled
+    return result
+
+
+class _Recent:
+    """The last few permutations, each made once; safe to call from several threads."""
+
+    def __init__(self, make: Callable[[int], Int[np.ndarray, " n"]]) -> None:
+        self._make, self._kept, self._lock = make, dict[int, Int[np.ndarray, " n"]](), Lock()
+
+    def __call__(self, epoch: int) -> Int[np.ndarray, " n"]:
+        with self._lock:
+            if epoch not in self._kept:
+                self._kept[epoch] = self._make(epoch)
+                for old in sorted(self._kept.keys() - {epoch})[:-3]:
+                    del self._kept[old]
+            return self._kept[epoch]
