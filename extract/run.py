@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from tqdm import tqdm
 
 from ..pipeline.errors import ConfigError, Interrupted, MachineError
+from ..pipeline.interrupt import Stop, stop_on_signals
 from ..pipeline.record import installed_versions
 from ..pipeline.store import ArrayPlan, FeatureStore, commit_part, plan_array
 from .backbones import find_backbone
@@ -20,7 +21,6 @@ from .backbones.base import Backbone
 from .config import ExtractConfig, StoredFeature, StoreManifest
 from .decode import DecodedBatch, decode_ahead
 from .forward import Forward, Pending
-from .interrupt import Stop, stop_on_signals
 from .parts import Part, Parts, PartWriter
 from .plan import ExtractionPlan, compare_revisions, plan, require_space
 from .work import Work, schedule

@@ -44,6 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script: set what must be set before libraries load, run, exit."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's banner
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

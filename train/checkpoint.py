@@ -58,6 +58,19 @@ class Checkpoint:
     step: int
     metrics: Mapping[str, Mapping[str, float]]
 
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary."""
+        metrics = {name: dict(values) for name, values in self.metrics.items()}
+        return {"run": str(self.run_dir), "checkpoint": str(self.path), "step": self.step, "val": metrics}
+
+    def render(self) -> str:
+        """The same as text for people: each contender's best validation."""
+        lines = [f"{self.run_dir}: best checkpoint at step {self.step}"]
+        for name, values in self.metrics.items():
+            best = {key: value for key, value in values.items() if key in ("f_0_25", "precision", "recall", "loss")}
+            lines.append(f"  {name:<18}" + "  ".join(f"{key} {value:.3f}" for key, value in best.items()))
+        return "\n".join([*lines, f"  next: vtt eval {self.run_dir}"])
+
 
 def checkpoint_dir(run_dir: Path, step: int) -> Path:
     """The folder of one step's checkpoint."""

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..pipeline.errors import Interrupted, VisualThoughtError
+from ..pipeline.interrupt import Stop, stop_on_signals
 from . import checkpoint
 from .checkpoint import HEAD, Best
-from .interrupt import Stop, stop_on_signals
 from .joins import QUERY
 from .loader import Batch, Loaded, Loader
 from .objectives.terms import pooled, total

@@ -115,7 +115,8 @@ class Sampler:
         pixels, flip = self._images(rows), rng.random(size) < (0.5 if augment else 0.0)
         if augment:
             pixels = pixels * _uniform(rng, size, 0.8, 1.2) + _uniform(rng, size, -0.15, 0.15)
-        pixels[flip], shares[flip], referents[flip] = (x[flip][..., ::-1].copy() for x in (pixels, shares, referents))  # type: ignore[index]
+        for side in (pixels, shares, referents):
+            side[flip] = side[flip][..., ::-1]
         tensor = torch.from_numpy
         return Batch(
             pixels=tensor(pixels.astype(np.float32)),

@@ -19,9 +19,6 @@ FLOOR_RGB = np.array([0.20, 0.20, 0.22], np.float32)
 MATERIAL = {"motor": (0.13, 0.13, 0.145), "jaw": (0.16, 0.46, 0.38)}
 
 
-Parts = Int[np.ndarray, " t"]  # the part that every triangle of a solid shows
-
-
 class View(NamedTuple):
     """One rendered frame.
 
@@ -96,7 +93,7 @@ def draw_backdrop(scene: Scene, camera: Camera) -> Backdrop:
 
 def build_mesh(scene: Scene, state: Float[np.ndarray, "6"], cubes: dict[str, Pose]) -> Mesh:
     """Arm, box and cubes as one list of world triangles."""
-    pieces: list[tuple[Solid, Pose, int, Parts | int, tuple[float, float, float]]] = []
+    pieces: list[tuple[Solid, Pose, int, Int[np.ndarray, " t"] | int, tuple[float, float, float]]] = []
     for part in arm.parts(state[:5], float(state[5])):
         owner = GRIPPER if part.material == "jaw" else ARM
         pieces.append((part.solid, part.pose, owner, 0, MATERIAL.get(part.material, scene.looks.link_rgb)))
@@ -122,7 +119,7 @@ def resting_cubes(scene: Scene) -> dict[str, Pose]:
     return {c.colour: Pose(turn(2, c.yaw), np.array([c.x, c.y, c.edge / 2])) for c in scene.cubes}
 
 
-def _box_slabs() -> list[tuple[Solid, Parts]]:
+def _box_slabs() -> list[tuple[Solid, Int[np.ndarray, " t"]]]:
     """Floor and four walls of the open box, each with the box part that every triangle shows."""
     x, y, z = BOX_SIZE
     w = BOX_WALL

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from toys import a_spec, some_frames, some_values
+
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.format import load_format
 from visual_thought.pipeline.store.receipt import read_receipt

@@ -4,6 +4,7 @@ import stat
 from dataclasses import replace
 
 import pytest
+
 from visual_thought.pipeline.errors import MachineError, StoreError
 from visual_thought.pipeline.store.commit import SYSTEM, commit_file, make_folders, publish, rename_no_replace
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from visual_thought.pipeline.errors import MachineError
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 

@@ -3,6 +3,7 @@
 import google_crc32c
 import numpy as np
 import pytest
+
 from visual_thought.pipeline.errors import StoreError
 from visual_thought.pipeline.store.format import (
     SUFFIXES,

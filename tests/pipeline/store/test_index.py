@@ -4,6 +4,7 @@ import struct
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from visual_thought.pipeline.errors import StoreCorrupt, StoreError, StoreIncomplete
 from visual_thought.pipeline.store.index import (
     FRAME_SCHEMA,

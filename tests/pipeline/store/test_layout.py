@@ -2,6 +2,7 @@ import os
 import re
 
 import pytest
+
 from visual_thought.pipeline.errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
 from visual_thought.pipeline.store.layout import (
     Layout,

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from visual_thought.pipeline.errors import StoreCorrupt
 from visual_thought.pipeline.store import FeatureStore, summarise
 from visual_thought.pipeline.store.listing import readable_bytes

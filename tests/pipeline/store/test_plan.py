@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from visual_thought.pipeline.errors import StoreError, StoreMismatch
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 

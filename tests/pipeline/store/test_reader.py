@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+
 from visual_thought.pipeline.errors import StoreCorrupt, StoreError, StoreIncomplete
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store import parts as parts_module

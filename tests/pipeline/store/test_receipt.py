@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from visual_thought.pipeline.errors import StoreCorrupt, StoreError, StoreIncomplete
 from visual_thought.pipeline.spec import canonical_json, sha256_json
 from visual_thought.pipeline.store.receipt import (

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from visual_thought.pipeline.errors import ConfigError, StoreCorrupt, StoreError, StoreMismatch
 from visual_thought.pipeline.store import FeatureStore, plan_array
 from visual_thought.pipeline.store.index import to_parquet

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from visual_thought.pipeline.store.tensors import decode, decode_bf16, encode, encode_bf16
 
 from .toys import a_spec

@@ -4,6 +4,7 @@ import threading
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from visual_thought.pipeline.errors import StoreCorrupt, StoreError, StoreIncomplete, StoreMismatch
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.receipt import read_receipt

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec
+
 from visual_thought.pipeline.store.format import ArrayMeta
 from visual_thought.pipeline.store.zarr_format import FORMAT
-from zarr.codecs import BytesCodec, Crc32cCodec
 
 from .toys import a_spec, filled_store, some_values
 

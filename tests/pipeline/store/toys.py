@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+
 from visual_thought.pipeline.spec import FeatureSpec, ImageSpec, TokenLayout
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.format import FORMATS
