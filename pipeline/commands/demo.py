@@ -103,7 +103,7 @@ def _study(out: Path, manifest: Path, recipe: str, overrides: list[str], clock: 
     with clock.time("train", f"the grounding head and its controls into {run}"):
         train(build_config(recipe, overrides, store=store, manifest=str(manifest), out=run))
     with clock.time("eval", "the test episodes"):
-        return evaluate(EvalConfig((run,), run / "eval"))
+        return evaluate(EvalConfig((run,), run / "eval", hash_cache=hash_cache()))
 
 
 def _result(out: Path, manifest: Path, report: "Report", clock: Clock, twin: "Report | None") -> dict[str, Any]:

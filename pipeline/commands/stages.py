@@ -115,6 +115,7 @@ def evaluate(
         "manifest": manifest,
         "root": root and str(root),
         "figures": figures,
+        "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
     }
     report = run_evaluate(build(EvalConfig, values, source="vtt eval"))

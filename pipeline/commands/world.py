@@ -61,8 +61,10 @@ def checkpoints(
 def pretrain(
     out: Annotated[Path, typer.Option(help="Scenes, checkpoints and the final xvla.safetensors; resumes.")],
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1400,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of scenes, weights and batches.")] = 0,
     episodes: Annotated[int, typer.Option(help="Random episodes to draw.")] = DRAWN,
+    start_from: Annotated[Path | None, typer.Option(help="Go on from these weights (xvla.safetensors).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Reproduce the shipped weights: draw random scenes, pretrain on presence, phrases and actions. About an hour."""
@@ -73,7 +75,17 @@ def pretrain(
     progress = not as_json
     held_out = write_pretext(out / "held-out", episodes=HELD_OUT, seed=7777, workers=2, progress=progress)
     data = write_pretext(out / "scenes", episodes=episodes, seed=seed, workers=2, progress=progress)
-    scores = run_pretrain(PretrainConfig(data=data, held_out=held_out, out=out / "run", steps=steps, seed=seed))
+    config = PretrainConfig(
+        data=data,
+        held_out=held_out,
+        out=out / "run",
+        steps=steps,
+        lr=lr,
+        seed=seed,
+        start_from=start_from,
+        progress=progress,
+    )
+    scores = run_pretrain(config)
     weights = out / "run" / "xvla.safetensors"
     lines = [f"  {name:<14}{value}" for name, value in scores.items()]
     text = "\n".join([f"{weights}: held-out average precision", *lines])

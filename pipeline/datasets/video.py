@@ -81,13 +81,24 @@ def check_video(source: LeRobotSource, episode: int, camera: str) -> None:
     with _opened(source, str(clip.path), threads=1) as container:
         stream = container.streams.video[0]
         _seek(container, stream, clip.start_s)
-        times = [float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None]
+        times = _packet_times(container, stream, end_s)
     found = np.sort([time for time in times if time <= end_s])
     expected = clip.start_s + np.arange(length) / source.fps
     there = np.searchsorted(found, expected + TOLERANCE_S) > np.searchsorted(found, expected - TOLERANCE_S)
     if not there.all():
         frame = int(there.argmin())
         raise _missing(source, camera, episode, frame, max(times, default=None))
+
+
+def _packet_times(container: Any, stream: Any, end_s: float) -> list[float]:
+    """Presentation times of the packets from here on; stops at the first that is decoded after ``end_s``."""
+    times = []
+    for packet in container.demux(stream):
+        if packet.dts is not None and packet.dts * packet.time_base > end_s:
+            break  # nothing later can be shown before: pts >= dts
+        if packet.pts is not None:
+            times.append(float(packet.pts * packet.time_base))
+    return times
 
 
 class _Cursor:

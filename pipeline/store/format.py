@@ -8,7 +8,7 @@ array's own folder. A new format is one module and one line in :data:`FORMATS`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt32
@@ -72,6 +72,7 @@ class ArrayMeta:
         )
 
 
+@runtime_checkable
 class StoreFormat(Protocol):
     """One way to lay rows out in files. Implementations hold no state."""
 

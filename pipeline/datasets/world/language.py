@@ -3,9 +3,17 @@
 COLOURS = ("orange", "blue", "black")
 BOX = "white box"
 
-# Referents that a phrase can name. The first five are whole objects; the last two name
-# a state, not a look.
-REFERENTS = ("orange cube", "blue cube", "black cube", BOX, "gripper", "cube in the gripper", "cube in the box")
+# Referents that a phrase can name. The first five are whole objects; the others name a state, not a look alone.
+REFERENTS = (
+    "orange cube",
+    "blue cube",
+    "black cube",
+    BOX,
+    "gripper",
+    "cube in the gripper",
+    "cube in the box",
+)
+COMPOUNDS = tuple(f"{colour} cube in the {place}" for place in ("gripper", "box") for colour in COLOURS)
 
 # Phrase grounding is pretrained on these, in the manner of Florence-2's referring expressions; the task's own
 # instruction is not among them (it is met only by the action loss, as a policy meets it).
@@ -32,6 +40,6 @@ def phrases(referent: str) -> tuple[str, ...]:
 
 
 def corpus() -> list[str]:
-    """Every sentence that the world can say: what its tokenizer is trained on."""
+    """Every word that the world can say, in sentences: what its tokenizer is trained on."""
     said = [instruction(colour) for colour in COLOURS]
     return said + [phrase for referent in REFERENTS for phrase in phrases(referent)]

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...spec import IMAGENET_MEAN, IMAGENET_STD
-from .checkpoints import TOKENIZER_MAX_LENGTH, WIDTH, build_policy, write_tokenizer
-from .language import COLOURS, PHRASE_TEMPLATES, REFERENTS, instruction
+from .checkpoints import TOKENIZER_MAX_LENGTH, WIDTH, build_policy, load_vlm, write_tokenizer
+from .language import COLOURS, COMPOUNDS, PHRASE_TEMPLATES, REFERENTS, instruction, phrases
 from .pretext import Arrays, image_maps, read_pretext
-from .render import BOX, GRIPPER, OBJECTS, ORANGE
+from .render import OBJECTS, ORANGE
 
+SEEN = (*OBJECTS, "held cube", "placed cube")  # what the dense readouts tell of every cell
+STATES = 1 + len(COLOURS)  # of what is held, and of what was placed: nothing, or a colour
 FINE = 4  # quarter cells of a 7x7 cell: what the 14x14 shares say of it
 TOWER_WIDTH = 96  # channels of R
 
@@ -42,6 +44,7 @@ class PretrainConfig:
         lr: peak learning rate of AdamW.
         seed: of weights and batches.
         save_every: steps between checkpoints and scores.
+        start_from: vision-language weights to go on from (an earlier ``xvla.safetensors``), or None.
         stop_after: stop at this step as if interrupted; the same call without it goes on.
         progress: show a bar on stderr.
     """
@@ -54,6 +57,7 @@ class PretrainConfig:
     lr: float = 1e-3
     seed: int = 0
     save_every: int = 200
+    start_from: Path | None = None
     stop_after: int | None = None
     progress: bool = True
 
@@ -69,6 +73,8 @@ class Batch(NamedTuple):
     states: Float[Tensor, "b 6"]
     actions: Float[Tensor, "b t 6"]
     expert: Float[Tensor, " b"]
+    held: Int[Tensor, " b"]
+    placed: Int[Tensor, " b"]
 
 
 class Pretraining(NamedTuple):
@@ -83,11 +89,15 @@ class PretextHeads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower = nn.Sequential(nn.LayerNorm(TOWER_WIDTH), nn.Linear(TOWER_WIDTH, len(OBJECTS)))
-        self.projected = nn.Linear(WIDTH, len(OBJECTS) * FINE)
-        self.fused = nn.Linear(WIDTH, len(OBJECTS) * FINE)
+        self.tower = nn.Sequential(nn.LayerNorm(TOWER_WIDTH), nn.Linear(TOWER_WIDTH, len(SEEN)))
+        self.projected = nn.Linear(WIDTH, len(SEEN) * FINE)
+        self.fused = nn.Linear(WIDTH, len(SEEN) * FINE)
         self.phrase = nn.Linear(WIDTH, FINE)
         self.present = nn.Linear(WIDTH, 1)
+        self.held, self.placed = nn.Linear(WIDTH, STATES), nn.Linear(WIDTH, STATES)
+
+
+NAMED = REFERENTS + COMPOUNDS
 
 
 class Sampler:
@@ -98,7 +108,7 @@ class Sampler:
         self.maps = image_maps(directory)
         self.starts = np.cumsum([0] + [len(m) for m in self.maps])
         self.seed = seed
-        self.phrase_ids = torch.stack([tokenizer_ids(tokenizer, p) for r in REFERENTS for p in _said(r)])
+        self.phrase_ids = torch.stack([tokenizer_ids(tokenizer, p) for r in NAMED for p in phrases(r)])
         self.instruction_ids = torch.stack([tokenizer_ids(tokenizer, instruction(c)) for c in COLOURS])
 
     def __len__(self) -> int:
@@ -108,8 +118,8 @@ class Sampler:
         """The batch of one step; flipped and re-lit at random when ``augment``."""
         rng = np.random.default_rng([self.seed, step])
         rows = np.sort(rng.integers(len(self), size=size)) if augment else np.arange(step * size, (step + 1) * size)
-        shares = self.facts["shares"][rows].astype(np.float32) / 255
-        asked = np.stack([rng.permutation(len(REFERENTS))[:2] for _ in rows])  # (b, 2)
+        shares = np.stack([self._shares(int(row)) for row in rows])
+        asked = np.stack([self._ask(rng, int(row)) for row in rows])  # (b, 2)
         referents = np.stack([[self._mask(r, k) for k in ks] for r, ks in zip(rows, asked, strict=True)])
         wording = asked * len(PHRASE_TEMPLATES) + rng.integers(len(PHRASE_TEMPLATES), size=asked.shape)
         pixels, flip = self._images(rows), rng.random(size) < (0.5 if augment else 0.0)
@@ -127,6 +137,8 @@ class Sampler:
             states=tensor(self.facts["states"][rows] * (rng.random((size, 1)) < 0.5)).float(),
             actions=tensor(self.facts["actions"][rows]),
             expert=tensor((self.facts["expert"][rows] * ~flip).astype(np.float32)),
+            held=tensor(self.facts["held"][rows].astype(np.int64) + 1),
+            placed=tensor(self.facts["released"][rows].astype(np.int64) + 1),
         )
 
     def _images(self, rows: Int[np.ndarray, " b"]) -> Float[np.ndarray, "b 3 h w"]:
@@ -138,16 +150,37 @@ class Sampler:
         out: Float[np.ndarray, "b 3 h w"] = (raw.astype(np.float32) / 255 - mean) / std
         return out
 
+    def _ask(self, rng: np.random.Generator, row: int) -> Int[np.ndarray, "2"]:
+        """One plain referent, and one of a colour and a state: half of the time the true one, if there is one."""
+        states = (self.facts["held"][row], self.facts["released"][row])
+        true = [len(COLOURS) * place + int(colour) for place, colour in enumerate(states) if colour >= 0]
+        compound = true[0] if true and rng.random() < 0.5 else int(rng.integers(len(COMPOUNDS)))
+        return np.array([rng.integers(len(REFERENTS)), len(REFERENTS) + compound])
+
+    def _shares(self, row: int) -> Float[np.ndarray, "s g g"]:
+        """Share of every cell that each of ``SEEN`` covers."""
+        objects = self.facts["shares"][row].astype(np.float32) / 255
+        return np.concatenate([objects, [self._state(objects, row, "held"), self._state(objects, row, "released")]])
+
+    def _state(self, objects: Float[np.ndarray, "o g g"], row: int, fact: str) -> Float[np.ndarray, "g g"]:
+        """The cube that is held or was released; nothing where there is none."""
+        colour = int(self.facts[fact][row])
+        return np.asarray(objects[ORANGE + colour] if colour >= 0 else np.zeros_like(objects[0]))
+
     def _mask(self, row: int, referent: int) -> Float[np.ndarray, "g g"]:
         """Share of every cell that the referent covers; nothing where it is not there."""
-        shares = self.facts["shares"][row].astype(np.float32) / 255
+        objects = self.facts["shares"][row].astype(np.float32) / 255
+        name = NAMED[referent]
         if referent < len(COLOURS):
-            out: Float[np.ndarray, "g g"] = shares[ORANGE + referent]
-            return out
-        if REFERENTS[referent] in ("gripper", OBJECTS[BOX]):
-            return np.asarray(shares[GRIPPER if REFERENTS[referent] == "gripper" else BOX])
-        index = int(self.facts["held" if REFERENTS[referent] == "cube in the gripper" else "released"][row])
-        return np.asarray(shares[ORANGE + index]) if index >= 0 else np.zeros_like(shares[0])
+            return np.asarray(objects[ORANGE + referent])
+        if name in OBJECTS:
+            return np.asarray(objects[OBJECTS.index(name)])
+        fact = "held" if name.endswith("gripper") else "released"
+        meant = self._state(objects, row, fact)
+        if referent < len(REFERENTS):
+            return meant
+        right = int(self.facts[fact][row]) == (referent - len(REFERENTS)) % len(COLOURS)
+        return meant if right else np.zeros_like(meant)
 
 
 def pretrain(config: PretrainConfig) -> dict[str, Any]:
@@ -164,7 +197,10 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     torch.manual_seed(config.seed)
     heads = PretextHeads()
     parts, model = Pretraining(policy.model, heads), nn.ModuleDict({"xvla": policy.model, "heads": heads})
-    initialise(policy.model.vlm)
+    if config.start_from is None:
+        initialise(policy.model.vlm)
+    else:
+        load_vlm(policy, load_file(config.start_from))
     policy.model.vlm.vision_tower.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
     start = _resume(config.out, model, optimiser)
@@ -218,8 +254,18 @@ def losses(parts: Pretraining, batch: Batch) -> dict[str, Tensor]:
         "fused": 4 * _bce(heads.fused(seen).reshape(every.shape), every),
         "phrase": 16 * _bce(heads.phrase(asked[:, 1:50]), masks),
         "present": 0.1 * _bce(heads.present(asked[:, 50]).squeeze(-1), there),
+        "state": 0.1 * _state_loss(heads, z, batch, p),
         "action": 1.0 * action_loss(xvla, said, batch),
     }
+
+
+def _state_loss(heads: PretextHeads, z: Float[Tensor, "t s d"], batch: Batch, asked: int) -> Float[Tensor, ""]:
+    """Which cube is held and which was placed, read from the pooled token under every text."""
+    loss = torch.zeros(())
+    for readout, truth in ((heads.held, batch.held), (heads.placed, batch.placed)):
+        every = torch.cat([truth.repeat_interleave(asked), truth])
+        loss = loss + F.cross_entropy(readout(z[:, 0]), every)
+    return loss
 
 
 def encode_images(xvla: Any, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b g g c"], Tensor]:
@@ -274,13 +320,13 @@ def evaluate(parts: Pretraining, sampler: Sampler, size: int = 32) -> dict[str, 
         _, tokens = encode_images(xvla, batch.pixels)
         cells = quarter(batch.shares).mean(-1)  # (b 49 o)
         logits = heads.fused(fuse(xvla, tokens, batch.instructions)[:, 1:50]).reshape(*cells.shape, FINE)
-        for index in range(2, len(OBJECTS)):
+        for index in range(2, len(SEEN)):
             pair = (logits.amax(-1)[..., index].numpy(), (cells[..., index] >= 0.1).numpy())
-            found.setdefault(OBJECTS[index], []).append(pair)
-        for p in range(batch.phrases.shape[1]):
+            found.setdefault(SEEN[index], []).append(pair)
+        for p, kind in enumerate(("phrase", "phrase of colour and state")):
             z = fuse(xvla, tokens, batch.phrases[:, p])
             wanted = quarter(batch.referents[:, p : p + 1])[:, :, 0].mean(-1)
-            found.setdefault("phrase", []).append((heads.phrase(z[:, 1:50]).amax(-1).numpy(), (wanted >= 0.1).numpy()))
+            found.setdefault(kind, []).append((heads.phrase(z[:, 1:50]).amax(-1).numpy(), (wanted >= 0.1).numpy()))
     return {
         name: round(average_precision(*(np.concatenate(side) for side in zip(*pairs, strict=True))), 4)
         for name, pairs in found.items()
@@ -310,10 +356,6 @@ def tokenizer_ids(tokenizer: Any, text: str) -> Int[Tensor, " n"]:
     ids = tokenizer(text, padding="max_length", max_length=TOKENIZER_MAX_LENGTH, truncation=True, return_tensors="pt")
     out: Tensor = ids.input_ids[0]
     return out
-
-
-def _said(referent: str) -> list[str]:
-    return [template.format(referent) for template in PHRASE_TEMPLATES]
 
 
 def _bce(logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
