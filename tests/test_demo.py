@@ -1,11 +1,15 @@
 """The main job, small: world, extract, train, eval in this process, by the command a newcomer types."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from visual_thought import FeatureStore, load_run
@@ -106,3 +110,64 @@ def test_a_checkpoint_without_tokenizer_is_an_error(
     assert run(["extract", manifest, "--store", str(tmp_path / "s"), "--backbone", str(bare)]) == 3
     assert "tokenizer" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def changed_manifest(demo: Path, folder: Path, **changes: Any) -> Path:
+    """The demo's manifest with other values, in another folder."""
+    data = yaml.safe_load((demo / "world" / "tabletop_cubes.yaml").read_text())
+    data |= {"root": str(demo / "world" / "dataset"), "labels": str(demo / "world" / "labels.parquet")} | changes
+    path = folder / "tabletop_cubes.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"root": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"cameras": ["main", "side"]}, "side"),
+        ({"episodes": [0, 99]}, "99"),
+        ({"labels": "gone.parquet"}, "gone.parquet"),
+        ({"stirde": 2}, "stride"),
+    ],
+    ids=["missing dataset", "missing camera", "missing episode", "missing labels", "unknown manifest key"],
+)
+def test_what_the_dataset_lacks_is_named_before_anything_is_written(
+    changes: dict[str, Any], said: str, demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = changed_manifest(demo, tmp_path, **changes)
+    code = run(["extract", str(manifest), "--store", str(tmp_path / "s"), "--backbone", str(demo / "xvla")])
+    error = capsys.readouterr().err
+    assert code == 3, error
+    assert said in error
+    assert error.startswith("error: ")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_label_for_a_frame_that_does_not_exist_is_named(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = pq.read_table(demo / "world" / "labels.parquet")
+    stray = labels.slice(0, 1).set_column(1, "frame_index", pa.array([777]))
+    pq.write_table(pa.concat_tables([labels, stray.cast(labels.schema)]), tmp_path / "labels.parquet")
+    manifest = changed_manifest(demo, tmp_path, labels=str(tmp_path / "labels.parquet"))
+    assert run(["extract", str(manifest), "--store", str(tmp_path / "s"), "--backbone", str(demo / "xvla")]) == 3
+    assert "777" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_video_shorter_than_its_index_is_named(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The videos of another, shorter world under this one's index: the last episode's end is not there."""
+    root = tmp_path / "dataset"
+    shutil.copytree(demo / "world" / "dataset", root)
+    assert run(["world", "cubes", "--out", str(tmp_path / "short"), "--episodes", "3", "--frames", "12", "--json"]) == 0
+    name = "videos/observation.images.main/chunk-000/file-000.mp4"
+    shutil.copyfile(tmp_path / "short" / "dataset" / name, root / name)
+    capsys.readouterr()
+    manifest = changed_manifest(demo, tmp_path, root=str(root))
+    assert run(["extract", str(manifest), "--store", str(tmp_path / "s"), "--backbone", str(demo / "xvla")]) == 3
+    error = capsys.readouterr().err
+    assert "shorter than its index" in error
+    assert "camera main" in error
