@@ -34,7 +34,7 @@ class EvalConfig:
     lerobot_home: Path | None = None
     """Where LeRobot keeps datasets, for pictures of a dataset without a ``root``."""
     hash_cache: Path | None = None
-    """JSON file that remembers the hashes of unchanged files of local datasets; None = hash every time."""
+    """Folder that remembers the hashes of dataset files; None hashes them every time."""
     device: str = "auto"
     """``cpu``, ``cuda`` …; ``auto`` takes the accelerator if there is one."""
 

@@ -128,7 +128,8 @@ def _with_figures(config: EvalConfig, subject: Subject, report: RunReport, judge
     shown = Shown(rows, head, subject.grid, subject.fine_grid)
     examples = choose_examples(rows, sigmoid(head.logits).max(axis=1))
     try:
-        source = open_source(subject.inputs.manifest, config.lerobot_home, hash_cache=config.hash_cache)
+        remembered = config.hash_cache and config.hash_cache / "datasets.json"
+        source = open_source(subject.inputs.manifest, config.lerobot_home, hash_cache=remembered)
         names += draw_examples(shown, examples, frames_of(source), report, folder)
     except VisualThoughtError as error:
         notes.append(f"no pictures, because the dataset could not be read: {error.problem}")
