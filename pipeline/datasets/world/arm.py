@@ -54,42 +54,29 @@ def parts(joints: Float[np.ndarray, "5"], opening: float) -> list[Part]:
     ]
 
 
-def reach(
-    target: Float[np.ndarray, "3"],
-    *,
-    jaw_yaw: float,
-    start: Float[np.ndarray, "5"],
-    pitch: float = -np.pi / 2,
-    iterations: int = 60,
-) -> Float[np.ndarray, "5"]:
-    """Joints that bring the grasp point to ``target`` (metres) by damped least squares.
+def reach(target: Float[np.ndarray, "3"], *, jaw_yaw: float, pitch: float = -np.pi / 2) -> Float[np.ndarray, "5"]:
+    """Joints that bring the grasp point to ``target`` (metres), with the jaws turned to ``jaw_yaw`` about the vertical.
 
-    Position counts fully; pointing down (``pitch``) and turning the jaws to ``jaw_yaw`` about the vertical count a
-    little, so that far targets are reached with a tilted hand.
+    In closed form: pan faces the target, the two links carry the wrist with the elbow up, and of the hand's pitches
+    within the joints' limits the nearest to ``pitch`` is taken, so that far targets are reached with a tilted hand.
+
+    Raises:
+        ValueError: no pitch reaches the target.
     """
-    joints = start.copy()
-    for _ in range(iterations):
-        error = _task_error(joints, target, jaw_yaw, pitch)
-        if np.abs(error).max() < 1e-5:
-            break
-        steps = np.eye(5) * 1e-4
-        jacobian = np.stack([(_task_error(joints + d, target, jaw_yaw, pitch) - error) / 1e-4 for d in steps], axis=1)
-        change = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-6 * np.eye(5), error)
-        size = np.abs(change).max()
-        joints = np.clip(joints - change * min(1.0, 0.4 / max(size, 1e-9)), LOWER, UPPER_LIMIT)
-    return joints
-
-
-def _task_error(
-    joints: Float[np.ndarray, "5"], target: Float[np.ndarray, "3"], jaw_yaw: float, pitch: float
-) -> Float[np.ndarray, "5"]:
-    pan, lift, elbow, wrist, roll = joints
-    out = SHOULDER_X + UPPER * np.cos(lift) + FOREARM * np.cos(lift + elbow) + HAND * np.cos(lift + elbow + wrist)
-    up = SHOULDER_Z + UPPER * np.sin(lift) + FOREARM * np.sin(lift + elbow) + HAND * np.sin(lift + elbow + wrist)
-    place = np.array([out * np.cos(pan), out * np.sin(pan), up])
-    tilt = 0.010 * (lift + elbow + wrist - pitch)
-    turned = 0.010 * np.sin(2 * (pan - roll - jaw_yaw)) / 2  # jaws are symmetric: half turns are the same
-    return np.concatenate([place - target, [tilt, turned]])
+    pan = np.arctan2(target[1], target[0])
+    tilts = np.linspace(-np.pi, np.pi / 4, 1081)  # every 0.2 degrees
+    out = np.hypot(target[0], target[1]) - SHOULDER_X - HAND * np.cos(tilts)
+    up = target[2] - SHOULDER_Z - HAND * np.sin(tilts)
+    bend = (out**2 + up**2 - UPPER**2 - FOREARM**2) / (2 * UPPER * FOREARM)
+    elbow = -np.arccos(np.clip(bend, -1, 1))
+    lift = np.arctan2(up, out) - np.arctan2(FOREARM * np.sin(elbow), UPPER + FOREARM * np.cos(elbow))
+    roll = (pan - jaw_yaw + np.pi / 2) % np.pi - np.pi / 2  # jaws are symmetric: half turns are the same
+    joints = np.stack([np.full_like(lift, pan), lift, elbow, tilts - lift - elbow, np.full_like(lift, roll)], axis=1)
+    fits = (np.abs(bend) <= 1) & ((joints >= LOWER) & (joints <= UPPER_LIMIT)).all(axis=1)
+    if not fits.any():
+        raise ValueError(f"the arm does not reach {np.round(target, 3).tolist()}")
+    best: Float[np.ndarray, "5"] = joints[np.argmin(np.where(fits, np.abs(tilts - pitch), np.inf))]
+    return best
 
 
 def _chain(joints: Float[np.ndarray, "5"]) -> tuple[Pose, Pose, Pose, Pose, Pose]:

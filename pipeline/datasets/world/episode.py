@@ -62,10 +62,10 @@ def _pick_and_place(
     over_cube, over_box = np.array([cube.x, cube.y, high]), np.array([scene.box_x, scene.box_y, high])
     at_cube, at_box = np.array([cube.x, cube.y, low]), np.array([scene.box_x, scene.box_y, 0.045])
     yaw, home = cube.yaw, _home(rng)
-    above = arm.reach(over_cube, jaw_yaw=yaw, start=home)
-    down = arm.reach(at_cube, jaw_yaw=yaw, start=above)
-    across = arm.reach(over_box, jaw_yaw=scene.box_yaw, start=above)
-    inside = arm.reach(at_box, jaw_yaw=scene.box_yaw, start=across)
+    above = arm.reach(over_cube, jaw_yaw=yaw)
+    down = arm.reach(at_cube, jaw_yaw=yaw)
+    across = arm.reach(over_box, jaw_yaw=scene.box_yaw)
+    inside = arm.reach(at_box, jaw_yaw=scene.box_yaw)
     closed = cube.edge - 0.002
     keys: list[tuple[Phase, list[tuple[Float[np.ndarray, "5"], float]]]] = [
         ("approach", [(home, arm.OPEN), (above, arm.OPEN), (down, arm.OPEN)]),
@@ -88,7 +88,7 @@ def _search(rng: np.random.Generator, scene: Scene, frames: int) -> tuple[Float[
     stops = [(home, arm.OPEN)]
     for _ in range(3):
         place = np.array([rng.uniform(*REACH_X), rng.uniform(*REACH_Y), rng.uniform(0.09, 0.13)])
-        stops.append((arm.reach(place, jaw_yaw=scene.box_yaw, start=home), arm.OPEN))
+        stops.append((arm.reach(place, jaw_yaw=scene.box_yaw), arm.OPEN))
     return _interpolate([*stops, stops[0]], frames), ["search"] * frames
 
 
