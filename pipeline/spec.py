@@ -9,13 +9,16 @@ The *compute fingerprint* of a feature is the sha256 over everything that change
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Resize = Literal["squash", "letterbox"]
-Tier = Literal["bf16", "fp32"]
+Tier = Literal["bf16", "fp32", "int8"]
 Per = Literal["frame", "query"]
+
+INT8_SCALE_BYTES = 4
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,7 +68,8 @@ class FeatureSpec:
         shape: shape of one row, without the row axis.
         layout: where places and words lie in a row.
         image: how frames became network inputs; maps cells back to original pixels.
-        tier: how numbers are stored (``bf16`` or ``fp32``); not part of the fingerprint.
+        tier: how numbers are stored (``bf16``, ``fp32``, or ``int8`` with a scale a token and one a channel); not part
+            of the fingerprint.
         compute: everything that changes the numbers and nothing else (backbone, weight hashes, tap, image spec,
             view slot, compute dtype, hand-bumped ``numerics``; for query features the tokenizer's files, length, side).
     """
@@ -91,15 +95,17 @@ class FeatureSpec:
     @property
     def itemsize(self) -> int:
         """Bytes a stored number."""
-        return {"bf16": 2, "fp32": 4}[self.tier]
+        return {"bf16": 2, "fp32": 4, "int8": 1}[self.tier]
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """One row as it is stored: the row's own shape; in ``int8``, every token has 4 more bytes for its scale."""
+        return (*self.shape[:-1], self.shape[-1] + INT8_SCALE_BYTES) if self.tier == "int8" else self.shape
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row's numbers, checksum not counted."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count * self.itemsize
+        """Bytes of one stored row, checksum not counted."""
+        return math.prod(self.stored_shape) * self.itemsize
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that :meth:`from_json` turns back into an equal spec."""

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from ..pipeline.store.int8 import dequantise
 from .sampling import BlindExchange, Draw, Plan
-from .sources import Source, stored_dtype
+from .sources import Source
 
 type Batch = dict[str, Tensor]
 """Fields of one batch by name: features as float32 (b, *shape), targets as they are."""
@@ -173,19 +174,23 @@ class Loader:
 
     def _batch(self, slot: _Slot, draw: Draw) -> Batch:
         count, examples = len(draw.examples), torch.from_numpy(draw.examples)
-        features = {name: _features(buffer[:count], self._device) for name, buffer in slot.buffers.items()}
+        features = {
+            name: _features(buffer[:count], self._sources[self._fields[name].feature], self._device)
+            for name, buffer in slot.buffers.items()
+        }
         return features | {name: target[examples].to(self._device) for name, target in self._targets.items()}
 
 
-def _buffer(source: Source, batch_size: int, pinned: bool) -> Shaped[np.ndarray, "b *shape"]:
-    dtype = torch.uint16 if stored_dtype(source.spec) == np.uint16 else torch.float32
-    buffer: Shaped[np.ndarray, b * shape] = torch.empty(
-        (batch_size, *source.spec.shape), dtype=dtype, pin_memory=pinned
-    ).numpy()
+def _buffer(source: Source, batch_size: int, pinned: bool) -> Shaped[np.ndarray, "b *stored"]:
+    dtype = {"bf16": torch.uint16, "fp32": torch.float32, "int8": torch.int8}[source.spec.tier]
+    shape = (batch_size, *source.spec.stored_shape)
+    buffer: Shaped[np.ndarray, "b *stored"] = torch.empty(shape, dtype=dtype, pin_memory=pinned).numpy()
     return buffer
 
 
-def _features(values: Shaped[np.ndarray, "b *shape"], device: torch.device) -> Tensor:
+def _features(values: Shaped[np.ndarray, "b *stored"], source: Source, device: torch.device) -> Tensor:
     """Stored numbers as float32 on the device."""
+    if source.channel_scale is not None:
+        return torch.from_numpy(dequantise(values, source.channel_scale)).to(device)
     tensor = torch.from_numpy(values).to(device)
     return tensor.view(torch.bfloat16).float() if tensor.dtype == torch.uint16 else tensor.float()

@@ -10,6 +10,8 @@ from jaxtyping import Int, Shaped
 
 from ..pipeline.errors import ConfigError, StoreCorrupt
 from ..pipeline.spec import FeatureSpec
+from ..pipeline.store.format import stored_dtype
+from ..pipeline.store.int8 import ChannelScale, token_scales
 from ..pipeline.store.reader import RowReader
 from .config import LoaderConfig
 
@@ -17,9 +19,10 @@ LOAD_ROWS = 256  # rows a read when filling memory
 
 
 class Source(Protocol):
-    """Rows of one feature by global row number, in their stored form (uint16 bit patterns of bf16, or float32)."""
+    """Rows of one feature by global row number, as they are stored (bf16 as uint16, float32, or int8 with scales)."""
 
     spec: FeatureSpec
+    channel_scale: ChannelScale | None
 
     def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
         """Copy rows into ``out``; safe from several threads."""
@@ -29,7 +32,7 @@ class DiskSource:
     """Every read goes to the store; every row is checked to be finite."""
 
     def __init__(self, reader: RowReader) -> None:
-        self.spec, self._reader = reader.spec, reader
+        self.spec, self.channel_scale, self._reader = reader.spec, reader.channel_scale, reader
 
     def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
         """Read rows; raises the store's errors, and StoreCorrupt for a NaN or an infinity."""
@@ -46,8 +49,8 @@ class MemorySource:
     """
 
     def __init__(self, source: Source, rows: Int[np.ndarray, " n"]) -> None:
-        self.spec, self._rows = source.spec, np.unique(rows)
-        self._values = np.empty((len(self._rows), *self.spec.shape), stored_dtype(self.spec))
+        self.spec, self.channel_scale, self._rows = source.spec, source.channel_scale, np.unique(rows)
+        self._values = np.empty((len(self._rows), *self.spec.stored_shape), stored_dtype(self.spec))
         for start in range(0, len(self._rows), LOAD_ROWS):
             part = slice(start, start + LOAD_ROWS)
             source.fill(self._rows[part], self._values[part])
@@ -86,15 +89,13 @@ def open_sources(
     return {name: MemorySource(source, rows[name]) for name, source in disk.items()}
 
 
-def stored_dtype(spec: FeatureSpec) -> np.dtype[np.generic]:
-    """How a row's numbers lie in a buffer: uint16 for bf16, else float32."""
-    return np.dtype(np.uint16 if spec.tier == "bf16" else np.float32)
-
-
 def refuse_nonfinite(values: Shaped[np.ndarray, "n *shape"], rows: Int[np.ndarray, " n"], spec: FeatureSpec) -> None:
     """StoreCorrupt if any stored number is NaN or infinite: a head trained on it would be worth nothing."""
     flat = values.reshape(len(rows), -1)
-    bad = (flat & 0x7F80) == 0x7F80 if spec.tier == "bf16" else ~np.isfinite(flat)  # an exponent of ones
+    if spec.tier == "int8":
+        bad = ~np.isfinite(token_scales(values)).reshape(len(rows), -1)
+    else:
+        bad = (flat & 0x7F80) == 0x7F80 if spec.tier == "bf16" else ~np.isfinite(flat)  # an exponent of ones
     if bad.any():
         found = rows[bad.any(axis=1)]
         raise StoreCorrupt(

@@ -5,23 +5,26 @@ lies, so that rows can be read with ``preadv`` and nothing else. It never opens,
 array's own folder. A new format is one module and one line in :data:`FORMATS`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import google_crc32c
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt32
+from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from ..errors import StoreError
-from ..spec import FeatureSpec
-from .layout import FEATURE_NAME, MAX_PART_ROWS, MAX_PARTS, PART_ROWS, part_count, part_range
+from ..spec import FeatureSpec, sha256_json
+from .codecs import CODECS
+from .int8 import ChannelScale
+from .layout import FEATURE_NAME, MAX_PART_ROWS, MAX_PARTS, PART_ROWS, SCHEMA, part_count, part_range
 
-FORMATS = {"zarr": "zarr_format:FORMAT"}
-SUFFIXES = {".zarr": "zarr"}
+FORMATS = {"zarr": "zarr_format:FORMAT", "hdf5": "hdf5_format:FORMAT"}
+SUFFIXES = {".zarr": "zarr", ".h5": "hdf5"}
 
-TIERS: dict[str, type[np.generic]] = {"bf16": np.uint16, "fp32": np.float32}
-"""What numbers of a tier are stored as: bf16 as uint16 bit patterns."""
+TIERS: dict[str, type[np.generic]] = {"bf16": np.uint16, "fp32": np.float32, "int8": np.int8}
+"""What numbers of a tier are stored as: bf16 as uint16 bit patterns, int8 with a scale behind every token."""
 
 MAX_ROW_BYTES = 1 << 29
 MAX_ROW_AXES = 4
@@ -36,12 +39,23 @@ class DamageError(Exception):
 
 @dataclass(frozen=True)
 class ArrayMeta:
-    """What an array's metadata says: which feature, of which index, how many rows, how many of them a part."""
+    """What an array's metadata says.
+
+    Args:
+        spec: the feature.
+        index_id: whose rows.
+        rows: how many.
+        part_rows: how many of them a part; the last part may have fewer.
+        codec: the lossless compression of a row, a name in :data:`~.codecs.CODECS`.
+        channel_scale: what ``int8`` numbers are multiplied with; None in every other tier.
+    """
 
     spec: FeatureSpec
     index_id: str
     rows: int
     part_rows: int = PART_ROWS
+    codec: str = "none"
+    channel_scale: ChannelScale | None = None
 
     @property
     def parts(self) -> int:
@@ -50,7 +64,7 @@ class ArrayMeta:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """The stored type: uint16 holding bfloat16 bits, or float32."""
+        """The stored type: uint16 holding bfloat16 bits, float32, or int8."""
         return stored_dtype(self.spec)
 
     def part_range(self, part: int) -> range:
@@ -66,6 +80,9 @@ class ArrayMeta:
             and self.parts <= MAX_PARTS
             and 1 <= len(spec.shape) <= MAX_ROW_AXES
             and spec.tier in TIERS
+            and self.codec in CODECS
+            and (self.channel_scale is None) == (spec.tier != "int8")
+            and (self.channel_scale is None or self.channel_scale.fits(spec.shape[-1]))
             and spec.row_bytes <= MAX_ROW_BYTES
             and spec.per in ("frame", "query")
             and FEATURE_NAME.fullmatch(spec.name) is not None
@@ -82,6 +99,9 @@ class StoreFormat(Protocol):
     row_tail_bytes: int
     """Bytes of the row's little-endian crc32c that follow it in the file (4), or 0 if it stands elsewhere."""
 
+    def refuse(self, meta: ArrayMeta) -> None:
+        """StoreError if this format cannot hold such an array."""
+
     def describe(self, meta: ArrayMeta) -> bytes:
         """The metadata file of an array; the same bytes on every machine."""
 
@@ -91,16 +111,20 @@ class StoreFormat(Protocol):
     def part_file(self, meta: ArrayMeta, part: int) -> str:
         """The name of a part's file in the array's folder."""
 
-    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *shape"]) -> bytes:
+    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of a part's file."""
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
-    ) -> tuple[Shaped[np.ndarray, "rows *shape"], UInt32[np.ndarray, " rows"]]:
+    ) -> tuple[Shaped[np.ndarray, "rows *stored"], UInt32[np.ndarray, " rows"]]:
         """The values of a part and the crc32c of every row, all checks made; DamageError if one fails."""
 
-    def row_offsets(self, meta: ArrayMeta, rows: int, size: int, pread: Pread) -> Int64[np.ndarray, " rows"]:
-        """Where each row begins in a file of ``size`` bytes, -1 where the file lacks it; DamageError if unreadable."""
+    def row_spans(self, meta: ArrayMeta, rows: int, size: int, pread: Pread) -> Int64[np.ndarray, "rows 2"]:
+        """Where each row begins in a file of ``size`` bytes and how many bytes it has there, its checksum not counted.
+
+        (-1, 0) where the file lacks the row; DamageError if the file cannot be read. Uncompressed rows have
+        ``meta.spec.row_bytes`` bytes.
+        """
 
 
 def load_format(name: str) -> StoreFormat:
@@ -118,8 +142,37 @@ def stored_dtype(spec: FeatureSpec) -> np.dtype[np.generic]:
 
 
 def count_not_finite(values: Shaped[np.ndarray, "..."]) -> tuple[int, int]:
-    """How many numbers are NaN and how many infinite, in bfloat16 bits (uint16) or float32."""
+    """How many numbers are NaN and how many infinite, in bfloat16 bits (uint16) or float32; int8 has neither."""
+    if values.dtype == np.int8:
+        return 0, 0
     bits = values if values.dtype == np.uint16 else values.view(np.uint32)
     number, infinity = (0x7FFF, 0x7F80) if bits.dtype == np.uint16 else (0x7FFFFFFF, 0x7F800000)
     size = bits & bits.dtype.type(number)  # the sign does not matter
     return int(np.count_nonzero(size > infinity)), int(np.count_nonzero(size == infinity))
+
+
+def row_checksums(rows: UInt8[np.ndarray, "rows bytes"]) -> UInt32[np.ndarray, " rows"]:
+    """The crc32c of every row's bytes."""
+    return np.fromiter((google_crc32c.value(row) for row in rows), np.uint32, len(rows))
+
+
+def own_attributes(meta: ArrayMeta) -> dict[str, Any]:
+    """What an array's metadata says in our own words, in every format; ``checksum`` is over all of it."""
+    said: dict[str, Any] = {"schema": SCHEMA, "index": meta.index_id, "feature": meta.spec.to_json()}
+    hashed: list[Any] = [SCHEMA, meta.index_id, meta.rows, meta.part_rows, meta.spec.to_json()]
+    if meta.codec != "none":
+        said["codec"] = meta.codec
+        hashed.append(meta.codec)
+    if meta.channel_scale is not None:
+        said["channel_scale"] = asdict(meta.channel_scale)
+        hashed.append(said["channel_scale"])
+    return said | {"fingerprint": meta.spec.fingerprint, "checksum": sha256_json(hashed)}
+
+
+def parse_attributes(said: Mapping[str, Any], rows: int, part_rows: int) -> ArrayMeta:
+    """What :func:`own_attributes` said; any wrong type is a TypeError, KeyError or ValueError."""
+    scale = said.get("channel_scale")
+    if scale is not None:
+        scale = ChannelScale(**dict(scale) | {"values": tuple(scale["values"])})
+    spec = FeatureSpec.from_json(said["feature"])
+    return ArrayMeta(spec, said["index"], rows, part_rows, said.get("codec", "none"), scale)

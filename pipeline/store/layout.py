@@ -3,7 +3,8 @@
     store/
       vtt.json                                      schema version
       indexes/<index-id>.parquet                    rows; the id is the hash of the rows
-      arrays/<index-id>/<feature>-<fp8>.zarr/       one array: its metadata and one file a part
+      arrays/<index-id>/<feature>-<fp8>.claim       which format the array has, settled before it is made
+      arrays/<index-id>/<feature>-<fp8>.zarr/       one array (or .h5/): its metadata and one file a part
       receipts/<index-id>/<feature>-<fp8>/<part>.json   what a finished part holds (+ <part>.parquet: its frames)
       snapshots/                                    sealed lists
 
@@ -67,6 +68,11 @@ class Layout:
         """The folder of one array; ``suffix`` names its format (".zarr")."""
         index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
         return self.arrays / index_id / (key + suffix)
+
+    def claim_file(self, index_id: str, key: str) -> Path:
+        """The file that says which format an array has, created before the array."""
+        index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
+        return self.arrays / index_id / (key + ".claim")
 
     def receipts_dir(self, index_id: str, key: str) -> Path:
         """The folder of one array's receipts."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, UInt8, UInt32
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .array import ArrayRef
@@ -27,7 +27,8 @@ class Part:
         path: its file.
         receipt: what it holds.
         offsets: (rows,) where each row begins in the file.
-        stride: bytes from one row to the next if they follow each other: the row and the checksum behind it.
+        sizes: (rows,) how many bytes each row has there, its checksum not counted.
+        checksums: (rows,) the crc32c of every row's numbers, from the receipt.
     """
 
     array: ArrayRef
@@ -35,7 +36,8 @@ class Part:
     path: str
     receipt: Receipt
     offsets: Int64[np.ndarray, " rows"]
-    stride: int
+    sizes: Int64[np.ndarray, " rows"]
+    checksums: UInt32[np.ndarray, " rows"]
 
     @property
     def label(self) -> str:
@@ -65,8 +67,8 @@ class PartFiles:
         path, receipt = str(array.part_path(number)), _proven_receipt(array, number)
         fd = _open_file(array, number, path)
         try:
-            stride = array.spec.row_bytes + array.format.row_tail_bytes
-            part = Part(array, number, path, receipt, _offsets(array, number, receipt, fd), stride)
+            spans = _spans(array, number, receipt, fd)
+            part = Part(array, number, path, receipt, spans[:, 0], spans[:, 1], receipt.row_checksums)
         except BaseException:
             os.close(fd)
             raise
@@ -74,6 +76,10 @@ class PartFiles:
         if not self._keep(len(self.parts) - 1, fd):
             os.close(fd)
         return part
+
+    def kept(self, slot: int) -> int | None:
+        """The file of a part if it is open."""
+        return self._files.get(slot)
 
     @contextmanager
     def file(self, slot: int) -> Iterator[int]:
@@ -143,7 +149,7 @@ def _proven_receipt(array: ArrayRef, number: int) -> Receipt:
     return receipt
 
 
-def _offsets(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.ndarray, " rows"]:
+def _spans(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.ndarray, "rows 2"]:
     label, size = _label(array, number), os.fstat(fd).st_size
     if size != receipt.bytes:
         raise StoreCorrupt(
@@ -153,13 +159,13 @@ def _offsets(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[n
             remedy="repair the store",
         )
     try:
-        offsets = array.format.row_offsets(array.meta, receipt.rows, size, lambda at, n: os.pread(fd, n, at))
+        spans = array.format.row_spans(array.meta, receipt.rows, size, lambda at, n: os.pread(fd, n, at))
     except DamageError as error:
         raise StoreCorrupt(f"{label} is damaged", found=error, remedy="repair the store") from error
-    if (offsets < 0).any():
-        row = int((offsets < 0).argmax())
+    if (spans[:, 0] < 0).any():
+        row = int((spans[:, 0] < 0).argmax())
         raise StoreIncomplete(f"{label} lacks its row {row} though it has a receipt", remedy="repair the store")
-    return offsets
+    return spans
 
 
 def _open_file(array: ArrayRef, number: int, path: str) -> int:

@@ -5,16 +5,17 @@ create the same index and the same array, whichever comes first.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
 from ..errors import StoreError, StoreMismatch
-from ..spec import FeatureSpec, Per, differences
+from ..spec import FeatureSpec, Per, differences, sha256_json
 from .array import ArrayRef, load_array
 from .commit import commit_file, make_folders
 from .format import ArrayMeta
 from .index import canonical, index_id, row_key, write_index
+from .int8 import ChannelScale
 from .layout import PART_ROWS, part_range
 from .store import FeatureStore
 
@@ -31,6 +32,7 @@ class ArrayPlan:
         num_parts: parts of the whole array.
         store_format: the format of its files.
         part_rows: rows a part; the last part may have fewer.
+        channel_scale: what the numbers of an ``int8`` array are multiplied with.
     """
 
     index_id: str
@@ -40,6 +42,7 @@ class ArrayPlan:
     num_parts: int
     store_format: str = "zarr"
     part_rows: int = PART_ROWS
+    channel_scale: ChannelScale | None = None
 
     def part_range(self, part: int) -> range:
         """The rows of one part."""
@@ -64,6 +67,8 @@ def plan_array(
     dry: bool = False,
     same_pixels: pa.Table | None = None,
     store_format: str = "zarr",
+    codec: str = "none",
+    channel_scale: ChannelScale | None = None,
 ) -> list[ArrayPlan]:
     """Find the arrays that hold the wanted rows; make one new index and array for the rows that none plans yet.
 
@@ -79,13 +84,16 @@ def plan_array(
         same_pixels: wanted rows whose frames were compared with the pixel hashes of :meth:`FeatureStore.frames`
             and are the same.
         store_format: the format of a new array.
+        codec: the lossless codec of a new array.
+        channel_scale: for the ``int8`` tier; must be the one of the arrays that are there.
 
     Returns:
         Plans by index id, the new one last. Empty if no row is wanted.
 
     Raises:
-        StoreMismatch: the store has arrays of this key for another feature (tier, shape, layout, full fingerprint).
-        StoreError: rows that cannot be an index.
+        StoreMismatch: the store has arrays of this key for another feature (tier, shape, layout, full fingerprint,
+            channel scale), or somebody else is making the same array in another format.
+        StoreError: rows that cannot be an index, or a format that cannot hold them.
     """
     wanted = canonical(rows, spec.per)
     waiting = dict.fromkeys(_identities(wanted, spec.per))
@@ -95,20 +103,23 @@ def plan_array(
                 del waiting[full]
                 waiting[_any_revision(full)] = None
     plans: list[ArrayPlan] = []
-    for array in _arrays_of(store, spec):
+    for array in _arrays_of(store, spec, channel_scale):
         table = store.index_table(array.index_id)
         hits = [row for row, full in enumerate(_identities(table, spec.per)) if _take(waiting, full)]
         if hits:
             plans.append(_plan(array, table, hits))
     left = [full in waiting or _any_revision(full) in waiting for full in _identities(wanted, spec.per)]
     if any(left):
-        plans.append(_plan_new(store, spec, wanted.filter(pa.array(left)), dry=dry, store_format=store_format))
+        table = wanted.filter(pa.array(left)).combine_chunks()
+        meta = ArrayMeta(spec, index_id(table), table.num_rows, codec=codec, channel_scale=channel_scale)
+        plans.append(_plan_new(store, meta, table, dry=dry, store_format=store_format))
     return plans
 
 
-def refuse_other(array: ArrayRef, spec: FeatureSpec) -> None:
+def refuse_other(array: ArrayRef, spec: FeatureSpec, scale: ChannelScale | None) -> None:
     """StoreMismatch, field by field, if the array is of another feature or stores it in another way."""
-    found, expected = array.spec.to_json(), spec.to_json()
+    found = array.spec.to_json() | {"channel_scale": _told(array.meta.channel_scale)}
+    expected = spec.to_json() | {"channel_scale": _told(scale)}
     if found != expected:
         raise StoreMismatch(
             f"{array.path} holds another feature",
@@ -118,10 +129,15 @@ def refuse_other(array: ArrayRef, spec: FeatureSpec) -> None:
         )
 
 
-def _arrays_of(store: FeatureStore, spec: FeatureSpec) -> list[ArrayRef]:
+def _told(scale: ChannelScale | None) -> str:
+    """A scale in one line: where it was measured, and a hash of its values."""
+    return "none" if scale is None else f"{scale.measured_on} ({sha256_json(asdict(scale))[:12]})"
+
+
+def _arrays_of(store: FeatureStore, spec: FeatureSpec, scale: ChannelScale | None) -> list[ArrayRef]:
     arrays = [array for array in store.arrays() if array.key == spec.key]
     for array in arrays:
-        refuse_other(array, spec)
+        refuse_other(array, spec, scale)
     return arrays
 
 
@@ -147,20 +163,42 @@ def _plan(array: ArrayRef, table: pa.Table, wanted_rows: Iterable[int]) -> Array
     wanted = {row // array.meta.part_rows for row in wanted_rows}
     missing = tuple(sorted(wanted - set(array.finished_parts())))
     return ArrayPlan(
-        array.index_id, array.spec, table, missing, array.num_parts, array.format_name, array.meta.part_rows
+        array.index_id,
+        array.spec,
+        table,
+        missing,
+        array.num_parts,
+        array.format_name,
+        array.meta.part_rows,
+        array.meta.channel_scale,
     )
 
 
-def _plan_new(store: FeatureStore, spec: FeatureSpec, table: pa.Table, *, dry: bool, store_format: str) -> ArrayPlan:
-    table = table.combine_chunks()
-    meta = ArrayMeta(spec, index_id(table), table.num_rows)
+def _plan_new(store: FeatureStore, meta: ArrayMeta, table: pa.Table, *, dry: bool, store_format: str) -> ArrayPlan:
+    spec = meta.spec
     if not meta.is_possible():
         size = f"{meta.rows} rows of {spec.shape}"
         raise StoreError(f"a store cannot hold {spec.name} ({spec.tier}, per {spec.per})", found=size)
     array = ArrayRef(store.layout, meta, store_format)
+    array.format.refuse(meta)
     if not dry:
         write_index(store.layout, table)
+        _claim(array)
         make_folders(store.layout.root, array.path)
         commit_file(array.path / array.format.metadata_name, array.format.describe(meta))
-        refuse_other(load_array(store.layout, array.index_id, array.path.name), spec)
+        refuse_other(load_array(store.layout, array.index_id, array.path.name), spec, meta.channel_scale)
     return _plan(array, table, range(table.num_rows))
+
+
+def _claim(array: ArrayRef) -> None:
+    """Settle which format an array has before there is one; StoreMismatch if another writer chose another."""
+    path = array.layout.claim_file(array.index_id, array.key)
+    make_folders(array.layout.root, path.parent)
+    found = commit_file(path, (array.path.name + "\n").encode())
+    if found != (array.path.name + "\n").encode():
+        raise StoreMismatch(
+            f"{array.layout.root} has these rows of {array.key} in another format",
+            found=found.decode(errors="replace").strip(),
+            expected=array.path.name,
+            remedy="use the format that is there, or another store",
+        )

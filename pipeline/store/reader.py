@@ -1,28 +1,31 @@
 """Reading rows: ``preadv`` straight into the caller's buffer, checked, and nothing in between.
 
-Opening reads the receipt and the shard index of every part, so that what is missing is known before the first row is
-asked for. A row is then one read at a known offset. Its crc32c is compared with the one behind it in the file and with
-the one in the part's receipt: the first finds damage, the second a file that is whole but not the one the receipt was
-written for.
+Opening reads the receipt and the row index of every part, so that what is missing is known before the first row is
+asked for. A row is then one read at a known offset. Its crc32c is compared with the one in the part's receipt, which
+finds damage and also a file that is whole but not the one the receipt was written for.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8, UInt32
+from jaxtyping import Bool, Int64, Shaped, UInt8
 
 from ..errors import StoreCorrupt, StoreIncomplete
 from ..spec import FeatureSpec
 from .array import ArrayRef
+from .codecs import decompress
+from .int8 import ChannelScale
 from .parts import Part, PartFiles, read_fully
 
 Verify = Literal["first", "always", "never"]
 
 _ABSENT = -1
 _CRC = 4
+_REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"
 
 
 class RowReader:
@@ -53,14 +56,17 @@ class RowReader:
         if verify not in ("first", "always", "never"):
             raise ValueError(f"verify is one of first, always, never, not {verify!r}")
         self.spec: FeatureSpec = arrays[0].spec
+        self.channel_scale: ChannelScale | None = _one_scale(arrays)
         self.num_rows: int = sum(array.rows for array in arrays)
         self.dtype: np.dtype[np.generic] = arrays[0].meta.dtype
         self._verify = verify
         self._files = PartFiles()
+        self._gaps = np.zeros(sum(array.num_parts for array in arrays), np.int64)  # bytes between rows; -1: packed
         self._part_of = np.full(self.num_rows, _ABSENT, np.int32)
         self._offset_of = np.zeros(self.num_rows, np.int64)
+        self._size_of = np.zeros(self.num_rows, np.int64)
         self._crc_of = np.zeros(self.num_rows, np.uint32)
-        self._verified = np.zeros(self.num_rows, bool)
+        self._verified = np.full(self.num_rows, verify == "never")
         try:
             self._open_parts(arrays, allow_partial, None if only_rows is None else set(np.unique(only_rows).tolist()))
         except BaseException:
@@ -73,15 +79,16 @@ class RowReader:
         found: Bool[np.ndarray, " num_rows"] = self._part_of != _ABSENT
         return found
 
-    def read_into(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
+    def read_into(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "n *stored"]) -> None:
         """Fill ``out`` with the numbers of ``rows``, in any order, repeats allowed.
 
         Args:
             rows: (n,) global row numbers.
-            out: (n, *shape), C-contiguous, uint16 (bfloat16 bits) or float32, as the feature's tier says.
+            out: (n, *stored shape), C-contiguous, of the type the feature's tier is stored as: uint16 (bfloat16 bits),
+                float32, or int8 with a scale behind every token.
 
         Raises:
-            StoreCorrupt: a row's bytes are not what its checksum or its receipt says; names store, array, part, row.
+            StoreCorrupt: a row's bytes are not what its receipt says; names store, array, part, row.
             StoreIncomplete: a row whose part is missing.
             IndexError, ValueError: a row number or a buffer that does not fit, or a closed reader.
         """
@@ -91,11 +98,14 @@ class RowReader:
             return
         rows = rows.astype(np.int64, copy=False)
         flat = out.reshape(len(rows), -1).view(np.uint8)  # (n, row_bytes)
-        tails = np.empty((len(rows), _CRC), np.uint8)
+        slots, offsets = self._part_of[rows].tolist(), self._offset_of[rows].tolist()
+        due = np.ones(len(rows), bool) if self._verify == "always" else ~self._verified[rows]
         for start, stop in self._runs(rows):
-            self._read_run(rows[start:stop], flat[start:stop], tails[start:stop])
-        if self._verify != "never":
-            self._check_rows(rows, flat, tails.view("<u4")[:, 0])
+            self._read_run(slots[start], offsets[start], rows[start:stop], flat[start:stop])
+            if due[start:stop].any():
+                self._check_rows(rows[start:stop], flat[start:stop])
+        if self._verify == "first":
+            self._verified[rows] = True
 
     def close(self) -> None:
         """Close the files; reading afterwards is a ValueError."""
@@ -135,10 +145,12 @@ class RowReader:
         """Enter an opened part into the tables; ``start`` is its first global row."""
         where = slice(start, start + part.receipt.rows)
         self._part_of[where] = len(self._files.parts) - 1
-        self._offset_of[where], self._crc_of[where] = part.offsets, part.receipt.row_checksums
+        packed = part.array.meta.codec != "none"
+        self._gaps[len(self._files.parts) - 1] = -1 if packed else part.array.format.row_tail_bytes
+        self._offset_of[where], self._size_of[where], self._crc_of[where] = part.offsets, part.sizes, part.checksums
 
     def _check_request(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "..."]) -> None:
-        expected = (len(rows), *self.spec.shape)
+        expected = (len(rows), *self.spec.stored_shape)
         if self._files.closed:
             raise ValueError("this reader is closed")
         if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
@@ -159,49 +171,71 @@ class RowReader:
     def _runs(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, int]]:
         """Positions [start, stop) whose rows follow each other in one file and are one read."""
         parts, offsets = self._part_of[rows], self._offset_of[rows]
-        follows = (parts[1:] == parts[:-1]) & (np.diff(rows) == 1)
-        for at in np.flatnonzero(follows):
-            follows[at] = offsets[at + 1] - offsets[at] == self._files.parts[parts[at]].stride
+        gaps = self._gaps[parts[1:]]
+        follows = (parts[1:] == parts[:-1]) & (gaps >= 0) & (np.diff(offsets) == self.spec.row_bytes + gaps)
         ends = [*(np.flatnonzero(~follows) + 1).tolist(), len(rows)]
         return zip([0, *ends[:-1]], ends, strict=True)
 
     def _read_run(
-        self, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"], tails: UInt8[np.ndarray, "n 4"]
+        self, slot: int, offset: int, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"]
     ) -> None:
-        """One ``preadv`` for rows that follow each other: into the buffer, their checksums beside it."""
-        slot = int(self._part_of[rows[0]])
-        part, buffers = self._files.parts[slot], list(flat)
-        if part.stride == self.spec.row_bytes:  # the format keeps checksums elsewhere: the receipt's alone are compared
-            tails[:] = self._crc_of[rows].astype("<u4").view(np.uint8).reshape(-1, _CRC)
-        else:
-            buffers = [buffer for pair in zip(flat, tails, strict=True) for buffer in pair]
-        try:
-            with self._files.file(slot) as fd:
-                done = read_fully(fd, buffers, int(self._offset_of[rows[0]]))
-        except OSError as error:
-            raise StoreCorrupt(f"{part.label} cannot be read from row {rows[0]} on", found=error.strerror) from error
-        if done != part.stride * len(rows):
-            raise StoreCorrupt(f"{part.label} ends inside row {rows[done // part.stride]}", remedy="repair the store")
-
-    def _check_rows(
-        self, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"], tails: UInt32[np.ndarray, " n"]
-    ) -> None:
-        """Compare the crc32c of rows with the file's and the receipt's."""
-        due = np.arange(len(rows)) if self._verify == "always" else np.flatnonzero(~self._verified[rows])
-        if not len(due):
+        """One ``preadv`` for rows that follow each other; checksums between them are read and let go."""
+        between = int(self._gaps[slot])
+        if between < 0:
+            self._unpack(slot, offset, int(rows[0]), flat[0])
             return
-        found = np.fromiter((google_crc32c.value(flat[at]) for at in due), np.uint32, len(due))
-        for expected, what in (
-            (tails[due], "fails its checksum"),
-            (self._crc_of[rows[due]], "is not the one its receipt describes"),
-        ):
-            wrong = found != expected
-            if wrong.any():
-                at = int(wrong.argmax())
+        buffers = list(flat)
+        if between and len(rows) > 1:
+            gap = np.empty(between, np.uint8)
+            buffers = [buffer for row in flat for buffer in (row, gap)][:-1]
+        wanted = flat.nbytes + between * (len(rows) - 1)
+        done = self._pread(slot, buffers, offset, wanted, int(rows[0]))
+        if done != wanted:
+            row = rows[done // (self.spec.row_bytes + between)]
+            raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=_REPAIR)
+
+    def _unpack(self, slot: int, offset: int, row: int, out: UInt8[np.ndarray, " bytes"]) -> None:
+        """One compressed row and its own checksum."""
+        label, packed = self._files.parts[slot].label, np.empty(int(self._size_of[row]) + _CRC, np.uint8)
+        if self._pread(slot, [packed], offset, packed.nbytes, row) != packed.nbytes:
+            raise StoreCorrupt(f"{label} ends inside row {row}", remedy=_REPAIR)
+        data = packed[:-_CRC].tobytes()
+        try:
+            if google_crc32c.value(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
+                raise ValueError("its checksum is wrong")
+            decompress(data, out)
+        except ValueError as error:
+            raise StoreCorrupt(f"row {row} in {label} cannot be unpacked", found=error, remedy=_REPAIR) from error
+
+    def _pread(self, slot: int, buffers: list[UInt8[np.ndarray, " bytes"]], offset: int, wanted: int, row: int) -> int:
+        try:
+            fd = self._files.kept(slot)
+            if fd is not None:
+                done = os.preadv(fd, buffers, offset)
+                return done if done == wanted else read_fully(fd, buffers, offset)
+            with self._files.file(slot) as fd:
+                return read_fully(fd, buffers, offset)
+        except OSError as error:
+            label = self._files.parts[slot].label
+            raise StoreCorrupt(f"{label} cannot be read from row {row} on", found=error.strerror) from error
+
+    def _check_rows(self, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"]) -> None:
+        """Compare the crc32c of rows with the receipt's."""
+        for row, expected, numbers in zip(rows.tolist(), self._crc_of[rows].tolist(), flat, strict=True):
+            found = google_crc32c.value(numbers)
+            if found != expected:
                 raise StoreCorrupt(
-                    f"row {rows[due[at]]} in {self._files.parts[self._part_of[rows[due[at]]]].label} {what}",
-                    found=f"crc32c {found[at]:08x}",
-                    expected=f"{expected[at]:08x}",
-                    remedy="repair the store",
+                    f"row {row} in {self._files.parts[self._part_of[row]].label} is not the one its receipt describes",
+                    found=f"crc32c {found:08x}",
+                    expected=f"{expected:08x}",
+                    remedy=_REPAIR,
                 )
-        self._verified[rows[due]] = True
+
+
+def _one_scale(arrays: Sequence[ArrayRef]) -> ChannelScale | None:
+    """The scale that all arrays of an int8 feature share; StoreCorrupt if they do not."""
+    scale = arrays[0].meta.channel_scale
+    for array in arrays:
+        if array.meta.channel_scale != scale:
+            raise StoreCorrupt(f"{array.path} has another channel scale than {arrays[0].path}")
+    return scale

@@ -169,7 +169,7 @@ class FeatureStore:
         Only the parts that hold them need to be there.
 
         Returns:
-            (n, *shape), bfloat16 or float32.
+            (n, *shape), bfloat16 or float32; float32 for the int8 tier.
 
         Raises:
             ConfigError, StoreMismatch: as :meth:`resolve`.
@@ -180,9 +180,9 @@ class FeatureStore:
 
         wanted = np.asarray(rows, np.int64)
         with RowReader(self._arrays_of(feature), verify="always", only_rows=wanted) as reader:
-            out = np.empty((len(wanted), *reader.spec.shape), reader.dtype)
+            out = np.empty((len(wanted), *reader.spec.stored_shape), reader.dtype)
             reader.read_into(wanted, out)
-            tensor: torch.Tensor = decode(out, reader.spec)
+            tensor: torch.Tensor = decode(out, reader.spec, reader.channel_scale)
             return tensor
 
     def _arrays_of(self, feature: str) -> list[ArrayRef]:

@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt16
 
 from ..spec import FeatureSpec
+from .int8 import ChannelScale, dequantise
 
 
 def encode_bf16(tensor: Float[torch.Tensor, "*shape"]) -> UInt16[np.ndarray, "*shape"]:
@@ -27,6 +28,19 @@ def encode(tensor: Float[torch.Tensor, "*shape"], spec: FeatureSpec) -> Shaped[n
     return stored
 
 
-def decode(stored: Shaped[np.ndarray, "*shape"], spec: FeatureSpec) -> Float[torch.Tensor, "*shape"]:
-    """Stored numbers in their logical type (bfloat16 or float32); shares their memory."""
+def decode(
+    stored: Shaped[np.ndarray, "*stored"], spec: FeatureSpec, scale: ChannelScale | None = None
+) -> Float[torch.Tensor, "*shape"]:
+    """Stored numbers in their logical type.
+
+    Args:
+        stored: as a reader fills its buffer.
+        spec: the feature.
+        scale: what ``int8`` numbers are multiplied with (:attr:`~.reader.RowReader.channel_scale`).
+
+    Returns:
+        bfloat16 or float32 that shares the memory of ``stored``; float32 of its own for ``int8``.
+    """
+    if scale is not None:
+        return torch.from_numpy(dequantise(stored, scale))
     return decode_bf16(stored) if spec.tier == "bf16" else torch.from_numpy(stored)

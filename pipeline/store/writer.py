@@ -26,7 +26,7 @@ def commit_part(
     store: FeatureStore,
     plan: ArrayPlan,
     part: int,
-    values: Shaped[np.ndarray, "rows *shape"],
+    values: Shaped[np.ndarray, "rows *stored"],
     *,
     frames: pa.Table | None = None,
     info: Mapping[str, JsonValue] | None = None,
@@ -40,7 +40,7 @@ def commit_part(
         store: where.
         plan: from :func:`plan_array` (not a dry one).
         part: which part.
-        values: (rows of the part, *shape), uint16 bfloat16 bits or float32, as the feature's tier says.
+        values: (rows of the part, *stored shape), uint16 bfloat16 bits, float32 or int8, as the feature's tier says.
         frames: :data:`~.frames.FRAMES_SCHEMA`, one row a row of the part.
         info: for people, not compared: seconds a stage, host, versions.
 
@@ -101,14 +101,14 @@ def _array_of(store: FeatureStore, plan: ArrayPlan) -> ArrayRef:
         raise StoreError(
             f"{store.path} has no array {plan.index_id}/{folder_name}", remedy="plan without dry=True first"
         ) from error
-    refuse_other(array, plan.spec)
+    refuse_other(array, plan.spec, plan.channel_scale)
     return array
 
 
 def _check_values(array: ArrayRef, part: int, values: Shaped[np.ndarray, "..."]) -> None:
     if not 0 <= part < array.num_parts:
         raise StoreError(f"{array.path} has no part {part}", expected=f"0 … {array.num_parts - 1}")
-    expected = (len(array.meta.part_range(part)), *array.spec.shape)
+    expected = (len(array.meta.part_range(part)), *array.spec.stored_shape)
     if values.shape != expected or values.dtype != array.meta.dtype:
         raise StoreError(
             f"values do not fit part {part_name(part)} of {array.path}",

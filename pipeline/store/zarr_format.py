@@ -4,6 +4,8 @@ One array a feature: shards of 128 rows with one row a chunk, so that a row is o
 
     c.<part>.0.0 = row 0, crc32c(row 0), row 1, crc32c(row 1), …, index, crc32c(index)
 
+A lossless codec makes rows shorter and the checksum is then of the compressed row; nothing else changes.
+
 ``index`` holds 128 pairs (offset, bytes) of little-endian uint64, 2^64 - 1 twice for a row the part does not have
 (Zarr v3, sharding codec 1.0; crc32c codec 1.0). bfloat16 is stored as uint16, since Zarr has no such type; the fill
 value is a NaN in either type, so that even a careless reader never mistakes what is missing for a number.
@@ -16,13 +18,17 @@ import google_crc32c
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
-from ..spec import FeatureSpec, sha256_json
-from .format import ArrayMeta, DamageError, Pread
-from .layout import SCHEMA
+from ..spec import FeatureSpec
+from .codecs import compress, decompress, zarr_codec
+from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_checksums
 
 _ABSENT = np.uint64(2**64 - 1)
 _CRC = 4
-_TIERS = {"bf16": ("uint16", 0x7FC0, "bfloat16"), "fp32": ("float32", "NaN", "float32")}
+_TIERS: dict[str, tuple[str, int | str, str]] = {
+    "bf16": ("uint16", 0x7FC0, "bfloat16"),
+    "fp32": ("float32", "NaN", "float32"),
+    "int8": ("int8", -1, "float32"),  # -1 in every byte of a token's scale is a NaN
+}
 
 
 class ZarrFormat:
@@ -33,6 +39,9 @@ class ZarrFormat:
     metadata_name = "zarr.json"
     row_tail_bytes = _CRC
 
+    def refuse(self, meta: ArrayMeta) -> None:
+        """Nothing: Zarr holds every tier and codec."""
+
     def describe(self, meta: ArrayMeta) -> bytes:
         """The text of ``zarr.json``: sorted keys, two spaces, a final newline."""
         text = json.dumps(_document(meta), sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False)
@@ -42,9 +51,8 @@ class ZarrFormat:
         """What a ``zarr.json`` of ours says; DamageError if it is not exactly what :meth:`describe` writes."""
         try:
             document = json.loads(text)
-            own = document["attributes"]["visual_thought"]
             rows, part_rows = document["shape"][0], document["chunk_grid"]["configuration"]["chunk_shape"][0]
-            meta = ArrayMeta(FeatureSpec.from_json(own["feature"]), own["index"], rows, part_rows)
+            meta = parse_attributes(document["attributes"]["visual_thought"], rows, part_rows)
             intact = meta.is_possible() and self.describe(meta) == text
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
             raise DamageError(f"not the metadata of a feature array ({type(error).__name__})") from error
@@ -56,35 +64,36 @@ class ZarrFormat:
         """``c.<part>.0.0``: the default chunk key with separator "."."""
         return ".".join(["c", str(part), *("0" for _ in meta.spec.shape)])
 
-    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *shape"]) -> bytes:
+    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of one shard."""
-        rows, row_bytes = len(values), meta.spec.row_bytes
-        body = np.empty((rows, row_bytes + _CRC), np.uint8)
-        body[:, :row_bytes] = np.ascontiguousarray(values).view(np.uint8).reshape(rows, row_bytes)
-        body[:, row_bytes:] = _crcs(body[:, :row_bytes]).astype("<u4").view(np.uint8).reshape(rows, _CRC)
+        flat = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), meta.spec.row_bytes)
+        if meta.codec == "none":
+            body, lengths = _plain_body(flat), np.full(len(flat), meta.spec.row_bytes + _CRC)
+        else:
+            body, lengths = _packed_body(flat, meta.spec)
         index = np.full((meta.part_rows, 2), _ABSENT, "<u8")
-        index[:rows, 0] = np.arange(rows) * (row_bytes + _CRC)
-        index[:rows, 1] = row_bytes + _CRC
+        index[: len(flat), 0] = np.cumsum(lengths) - lengths
+        index[: len(flat), 1] = lengths
         tail = index.tobytes()
-        return b"".join([body.data, tail, google_crc32c.value(tail).to_bytes(_CRC, "little")])
+        return b"".join([body, tail, google_crc32c.value(tail).to_bytes(_CRC, "little")])
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
-    ) -> tuple[Shaped[np.ndarray, "rows *shape"], UInt32[np.ndarray, " rows"]]:
+    ) -> tuple[Shaped[np.ndarray, "rows *stored"], UInt32[np.ndarray, " rows"]]:
         """The values of one shard and the crc32c of every row; DamageError if a row is absent or damaged."""
-        offsets = self.row_offsets(meta, rows, len(data), lambda offset, size: data[offset : offset + size])
-        if (offsets < 0).any():
-            raise DamageError(f"row {int((offsets < 0).argmax())} of the part is absent")
-        row_bytes, buffer = meta.spec.row_bytes, np.frombuffer(data, np.uint8)
-        values = np.stack([buffer[offset : offset + row_bytes] for offset in offsets])
-        tails = np.stack([buffer[offset + row_bytes : offset + row_bytes + _CRC] for offset in offsets])
-        crcs, stored = _crcs(values), tails.view("<u4")[:, 0]
-        if (crcs != stored).any():
-            raise DamageError(f"row {int((crcs != stored).argmax())} of the part fails its checksum")
-        return values.view(meta.dtype).reshape(rows, *meta.spec.shape), crcs
+        spans = self.row_spans(meta, rows, len(data), lambda offset, size: data[offset : offset + size])
+        values, view = np.empty((rows, meta.spec.row_bytes), np.uint8), np.frombuffer(data, np.uint8)
+        for row, (offset, size) in enumerate(spans.tolist()):
+            if offset < 0:
+                raise DamageError(f"row {row} of the part is absent")
+            stored, tail = view[offset : offset + size], view[offset + size : offset + size + _CRC]
+            if google_crc32c.value(stored) != int.from_bytes(tail.tobytes(), "little"):
+                raise DamageError(f"row {row} of the part fails its checksum")
+            _unpack(meta, row, stored, values[row])
+        return values.view(meta.dtype).reshape(rows, *meta.spec.stored_shape), row_checksums(values)
 
-    def row_offsets(self, meta: ArrayMeta, rows: int, size: int, pread: Pread) -> Int64[np.ndarray, " rows"]:
-        """Where each row begins, from the shard's index; -1 where the index says there is none."""
+    def row_spans(self, meta: ArrayMeta, rows: int, size: int, pread: Pread) -> Int64[np.ndarray, "rows 2"]:
+        """Where each row begins and how long it is, from the shard's index; (-1, 0) where it says there is none."""
         length = 16 * meta.part_rows + _CRC
         tail = pread(size - length, length) if size >= length else b""
         if len(tail) != length:
@@ -92,11 +101,15 @@ class ZarrFormat:
         if google_crc32c.value(tail[:-_CRC]) != int.from_bytes(tail[-_CRC:], "little"):
             raise DamageError("the shard's index fails its checksum")
         index = np.frombuffer(tail, "<u8", 2 * meta.part_rows).reshape(-1, 2)[:rows]
-        absent, stride = (index == _ABSENT).all(axis=1), meta.spec.row_bytes + _CRC
-        fits = (index[:, 1] == stride) & (index[:, 0] <= max(size - length - stride, 0))
+        absent, room = (index == _ABSENT).all(axis=1), np.uint64(size - length)
+        plain = meta.spec.row_bytes + _CRC
+        fits = index[:, 1] == plain if meta.codec == "none" else (index[:, 1] > _CRC) & (index[:, 1] <= 2 * plain)
+        fits &= (index[:, 1] <= room) & (index[:, 0] <= room - np.minimum(index[:, 1], room))
         if not (absent | fits).all():
             raise DamageError(f"row {int((~(absent | fits)).argmax())} of the part lies outside the shard")
-        return np.where(absent, -1, index[:, 0].astype(np.int64))
+        spans = index.astype(np.int64) - np.array([0, _CRC])
+        spans[absent] = (-1, 0)
+        return spans
 
 
 FORMAT = ZarrFormat()
@@ -104,12 +117,12 @@ FORMAT = ZarrFormat()
 
 def _document(meta: ArrayMeta) -> dict[str, Any]:
     dtype, fill, logical = _TIERS[meta.spec.tier]
-    shape = list(meta.spec.shape)
+    shape = list(meta.spec.stored_shape)
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     crc: dict[str, Any] = {"name": "crc32c"}
     sharding = {
         "chunk_shape": [1, *shape],
-        "codecs": [little, crc],
+        "codecs": [little, *([] if meta.codec == "none" else [zarr_codec(meta.spec)]), crc],
         "index_codecs": [little, crc],
         "index_location": "end",
     }
@@ -123,24 +136,33 @@ def _document(meta: ArrayMeta) -> dict[str, Any]:
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         "storage_transformers": [],
-        "attributes": {"logical_dtype": logical, "visual_thought": _own_attributes(meta)},
+        "attributes": {"logical_dtype": logical, "visual_thought": own_attributes(meta)},
     }
 
 
-def _own_attributes(meta: ArrayMeta) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "index": meta.index_id,
-        "feature": meta.spec.to_json(),
-        "fingerprint": meta.spec.fingerprint,
-        "checksum": _checksum(meta),
-    }
+def _plain_body(flat: UInt8[np.ndarray, "rows bytes"]) -> memoryview:
+    rows, row_bytes = flat.shape
+    body = np.empty((rows, row_bytes + _CRC), np.uint8)
+    body[:, :row_bytes] = flat
+    body[:, row_bytes:] = row_checksums(flat).astype("<u4").view(np.uint8).reshape(rows, _CRC)
+    return body.data
 
 
-def _checksum(meta: ArrayMeta) -> str:
-    """One hash over all that the rest of the document is derived from."""
-    return sha256_json([SCHEMA, meta.index_id, meta.rows, meta.part_rows, meta.spec.to_json()])
+def _packed_body(
+    flat: UInt8[np.ndarray, "rows bytes"], spec: FeatureSpec
+) -> tuple[memoryview, Int64[np.ndarray, " rows"]]:
+    rows = [compress(row, spec) for row in flat]
+    pieces = [piece for row in rows for piece in (row, google_crc32c.value(row).to_bytes(_CRC, "little"))]
+    return memoryview(b"".join(pieces)), np.array([len(row) + _CRC for row in rows])
 
 
-def _crcs(rows: UInt8[np.ndarray, "rows bytes"]) -> UInt32[np.ndarray, " rows"]:
-    return np.fromiter((google_crc32c.value(row) for row in rows), np.uint32, len(rows))
+def _unpack(
+    meta: ArrayMeta, row: int, stored: UInt8[np.ndarray, " bytes"], out: UInt8[np.ndarray, " row_bytes"]
+) -> None:
+    if meta.codec == "none":
+        out[:] = stored
+        return
+    try:
+        decompress(stored.tobytes(), out)
+    except ValueError as error:
+        raise DamageError(f"row {row} of the part cannot be unpacked: {error}") from error

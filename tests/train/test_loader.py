@@ -21,7 +21,7 @@ class Slow:
     """A source that takes a while, longer for some rows, and counts its callers."""
 
     def __init__(self) -> None:
-        self.spec, self.threads = z_spec(), set()
+        self.spec, self.channel_scale, self.threads = z_spec(), None, set()
 
     def fill(self, rows, out) -> None:
         self.threads.add(threading.get_ident())

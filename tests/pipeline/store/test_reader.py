@@ -19,8 +19,10 @@ from .toys import (
     flip,
     overwrite,
     read_all,
+    row_spans,
     some_bits,
     some_frames,
+    some_row_bits,
     some_values,
 )
 
@@ -171,8 +173,7 @@ class TestDamage:
 
     def test_every_flipped_bit_in_the_rows_is_found(self, filled, array):
         store, path = filled[0], array.part_path(1)
-        index_bytes = 16 * 128 + 4 if array.format_name == "zarr" else 0
-        for bit in some_bits(path, 60, stop=path.stat().st_size - index_bytes):
+        for bit in some_row_bits(array, 1, 60):
             flip(path, bit)
             for verify in ("first", "always"):
                 with pytest.raises(StoreCorrupt, match=r"row \d+ in part 000001 of z-") as error:
@@ -184,7 +185,7 @@ class TestDamage:
 
     def test_with_checks_off_a_flipped_bit_is_not_found(self, filled, array):
         """The control: it is the checksum that finds the damage above."""
-        flip(array.part_path(1), 100)
+        flip(array.part_path(1), some_row_bits(array, 1, 1)[0])
         assert (read_all(filled[0], verify="never") != filled[1]).sum() == 1
 
     def test_damage_after_the_first_read_is_found_by_always_only(self, filled, array):
@@ -192,13 +193,15 @@ class TestDamage:
         with store.reader("z", verify="first") as first, store.reader("z", verify="always") as always:
             for reader in (first, always):
                 reader.read_into(np.array([0]), out)
-            flip(array.part_path(0), 7)
+            flip(array.part_path(0), 8 * int(row_spans(array, 0)[0, 0]))
             first.read_into(np.array([0]), out)
             with pytest.raises(StoreCorrupt, match="row 0"):
                 always.read_into(np.array([0]), out)
 
     @pytest.mark.parametrize("verify", ["first", "always", "never"])
     def test_every_flipped_bit_in_a_shard_index_is_found_at_opening(self, filled, array, verify):
+        if array.format_name != "zarr":
+            pytest.skip("only Zarr has a shard index")
         path = array.part_path(1)
         for bit in some_bits(path, 60, start=path.stat().st_size - (16 * 128 + 4)):
             flip(path, bit)
@@ -240,7 +243,8 @@ class TestDamage:
 
     def test_a_part_truncated_under_an_open_reader_is_found(self, filled, array):
         with filled[0].reader("z", verify="never") as reader:
-            overwrite(array.part_path(1), array.part_path(1).read_bytes()[:100])
+            end = int(row_spans(array, 1)[3, 0]) + 10
+            overwrite(array.part_path(1), array.part_path(1).read_bytes()[:end])
             with pytest.raises(StoreCorrupt, match="ends inside row 131"):
                 reader.read_into(np.arange(300), np.empty((300, 3, 4), np.uint16))
 
@@ -253,6 +257,8 @@ class TestDamage:
 
     def test_a_row_the_index_does_not_have_is_found_at_opening(self, filled, array):
         """A whole and right shard of 127 rows under a receipt of 128."""
+        if array.format_name != "zarr":
+            pytest.skip("an HDF5 part of 127 rows has another shape, which is found before")
         data = array.format.encode(array.meta, filled[1][128:255])
         receipt = array.receipt_path(1)
         overwrite(array.part_path(1), data + b"\0" * (array.part_path(1).stat().st_size - len(data)))
@@ -288,7 +294,7 @@ class TestDamage:
             filled[0].reader("z")
 
     def test_an_array_under_another_name_is_found(self, filled, array):
-        array.path.rename(array.path.with_name("z-00000000.zarr"))
+        array.path.rename(array.path.with_name("z-00000000" + array.format.suffix))
         with pytest.raises(StoreCorrupt, match="another array"):
             filled[0].features()
 

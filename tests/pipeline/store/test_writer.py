@@ -194,7 +194,7 @@ def test_racing_threads_agree_on_every_part(planned):
 def test_nothing_but_committed_files_stays(tmp_path):
     store, _ = filled_store(tmp_path / "store")
     assert not [name for name in files_below(store.path) if "tmp" in name]
-    assert len(files_below(store.path)) == 1 + 1 + 1 + 3 + 3
+    assert len(files_below(store.path)) == 1 + 1 + 1 + 1 + 3 + 3
 
 
 def test_a_frames_table_that_was_changed_is_refused(planned):

@@ -91,6 +91,20 @@ def some_bits(path, count, *, start=0, stop=None, seed=0):
     return np.random.default_rng(seed).integers(8 * start, 8 * stop, count).tolist()
 
 
+def row_spans(array, part):
+    """Where the rows of a part lie in its file."""
+    data = array.part_path(part).read_bytes()
+    rows = len(array.meta.part_range(part))
+    return array.format.row_spans(array.meta, rows, len(data), lambda offset, size: data[offset : offset + size])
+
+
+def some_row_bits(array, part, count, *, seed=0):
+    """Bit positions at random in the rows of a part, not in what lies between them."""
+    spans, rng = row_spans(array, part), np.random.default_rng(seed)
+    chosen = spans[rng.integers(0, len(spans), count)]
+    return [int(8 * offset + rng.integers(0, 8 * size)) for offset, size in chosen]
+
+
 def files_below(path):
     """Every file of a folder with its sha256."""
     found = sorted(Path(path).rglob("*"))
