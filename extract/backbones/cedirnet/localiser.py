@@ -54,7 +54,8 @@ class Localiser(nn.Module):
 class HandmadeLocaliser(nn.Module):
     """Odd box kernels of seven widths: 2.0 at a perfect corner.
 
-    r(p) = max over w of (k_w * cos, vertically)(p) + (k_w * sin, horizontally)(p),  k_w = (+1 … +1, 0, -1 … -1) / (w - 1)
+    r(p) = max over w of (k_w * cos, vertically)(p) + (k_w * sin, horizontally)(p)
+    k_w  = (+1 … +1, 0, -1 … -1) / (w - 1)
     """
 
     def __init__(self) -> None:
