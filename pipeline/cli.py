@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from .commands import bench, demo, stages, store, world
+from .commands import bench, demo, stages, store, weights, world
 from .errors import VisualThoughtError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ demo.register(app)
 stages.register(app)
 app.add_typer(world.app, name="world")
 app.add_typer(store.app, name="store")
+app.add_typer(weights.app, name="weights")
 app.add_typer(bench.app, name="bench")
 
 

@@ -138,7 +138,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     import torch
 
     scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]  # what numpy rebuilds a scalar with
-    numbers = [scalar, np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64))]
+    numbers: list[Any] = [scalar, np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64))]
     with torch.serialization.safe_globals(numbers):
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(loaded, Mapping):
