@@ -140,8 +140,6 @@ def test_a_peak_within_five_pixels_of_a_border_is_left_out():
 def test_no_response_gives_no_points():
     response, maps = torch.full((1, 1, 32, 32), -1.0), torch.zeros(1, 6, 32, 32)
     (found,) = find_peaks(response, HandmadeLocaliser().gaussian_blur, maps, 0)
-        torch.full((1, 1, 32, 32), -1.0), HandmadeLocaliser().gaussian_blur, torch.zeros(1, 6, 32, 32), 0
-    )
     assert found.xy.shape == (0, 2)
 
 
