@@ -69,6 +69,7 @@ def plan_array(
     store_format: str = "zarr",
     codec: str = "none",
     channel_scale: ChannelScale | None = None,
+    part_rows: int = PART_ROWS,
 ) -> list[ArrayPlan]:
     """Find the arrays that hold the wanted rows; make one new index and array for the rows that none plans yet.
 
@@ -86,6 +87,7 @@ def plan_array(
         store_format: the format of a new array.
         codec: the lossless codec of a new array.
         channel_scale: for the ``int8`` tier; must be the one of the arrays that are there.
+        part_rows: rows a part of a new array.
 
     Returns:
         Plans by index id, the new one last. Empty if no row is wanted.
@@ -111,7 +113,7 @@ def plan_array(
     left = [full in waiting or _any_revision(full) in waiting for full in _identities(wanted, spec.per)]
     if any(left):
         table = wanted.filter(pa.array(left)).combine_chunks()
-        meta = ArrayMeta(spec, index_id(table), table.num_rows, codec=codec, channel_scale=channel_scale)
+        meta = ArrayMeta(spec, index_id(table), table.num_rows, part_rows, codec, channel_scale)
         plans.append(_plan_new(store, meta, table, dry=dry, store_format=store_format))
     return plans
 
