@@ -27,6 +27,11 @@ def answer(result: Any, text: str, as_json: bool) -> None:
     print(json.dumps(result, indent=1, default=str) if as_json else text)
 
 
+def named(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def say(line: str) -> None:
     """Tell a person something, on stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from . import store_tiers
 from .options import JsonFlag, answer
 
 app = typer.Typer(help="Look into a feature store.", no_args_is_help=True)
+store_tiers.register(app)
 
 
 @app.callback()

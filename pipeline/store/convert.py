@@ -211,7 +211,7 @@ def _feature(jobs: Sequence[Job], receipts: Sequence[tuple[Receipt, Receipt]]) -
         parts_left=missing - sum(len(job.todo) for job in jobs),
         bytes_read=sum(before.bytes for before, _ in receipts),
         bytes_written=sum(after.bytes for _, after in receipts),
-        scale=scale and f"{scale.measured_on} ({scale.rows} rows)",
+        scale=None if scale is None else f"{scale.measured_on} ({scale.rows} rows)",
     )
 
 
