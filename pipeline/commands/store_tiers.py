@@ -32,8 +32,8 @@ def convert(
     """Convert a store into another one, part by part; run it again to resume, or after the source has grown."""
     from ..config import build
     from ..manifest import load_manifest
-    from ..store.convert import convert as run_convert
     from ..store.conversion import Target
+    from ..store.convert import convert as run_convert
 
     values = {"store_format": store_format, "tier": tier, "codec": codec}
     done = run_convert(

@@ -7,12 +7,17 @@
 What int8 or bf16 rounded away does not come back, so int8 goes nowhere; bf16 -> fp32 loses nothing and is allowed.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt16
 
 from ..errors import StoreError
 from ..spec import Tier
 from .int8 import ChannelScale, dequantise, quantise, token_scales
+
+SMALLER: Mapping[Tier, tuple[Tier, ...]] = {"fp32": ("bf16", "int8"), "bf16": ("int8",), "int8": ()}
+"""The tiers smaller than each."""
 
 _NAN = np.uint16(0x7FC0)
 

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -327,7 +326,7 @@ class TestRefusals:
         assert refused(StoreMismatch, source.path, tmp_path / "b", other, manifest=a_manifest()).exit_code == 4
 
     def test_a_target_that_has_the_rows_under_another_index_is_left_alone(self, tmp_path):
-        source, values = filled_store(tmp_path / "a", rows=300)
+        source, _ = filled_store(tmp_path / "a", rows=300)
         target, _ = filled_store(tmp_path / "b", rows=200)
         refused(StoreMismatch, source.path, target.path, ZARR, match="another index")
 
@@ -349,7 +348,7 @@ class TestRefusals:
     def test_too_small_a_disk_is_said_before_anything_is_written(self, tmp_path):
         source, _ = filled_store(tmp_path / "a")
         planned = plan_conversion(source, tmp_path / "b", source.arrays(), HDF5, {})
-        assert 3 * 16384 + ROWS * 24 == planned.bytes_needed
+        assert planned.bytes_needed == 3 * 16384 + ROWS * 24
         require_space(planned)
         with pytest.raises(MachineError, match=rf"100 bytes free[\s\S]*{planned.bytes_needed} bytes") as found:
             require_space(replace(planned, free_bytes=100))
