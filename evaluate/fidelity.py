@@ -70,10 +70,9 @@ class RunFidelity:
 
     def render(self) -> str:
         """A table for people."""
-        stored = ", ".join(f"{name} {tier}" for name, tier in self.stored.items())
         width = max(len(name) for name in ("as stored", *(tier.tier for tier in self.tiers)))
         lines = [f"{self.run.resolve().name}: {self.metric} of the head on {SPLIT}, {self.examples} examples"]
-        lines.append(f"  {'as stored':<{width}}  {self.value:.4f}           ({stored})")
+        lines.append(f"  {'as stored':<{width}}  {self.value:.4f}           ({_told(self.stored)})")
         lines += [f"  {tier.tier:<{width}}  {tier.value:.4f}  {tier.change:+.4f}" for tier in self.tiers]
         return "\n".join(lines)
 
@@ -167,7 +166,13 @@ def _contenders(
                 remedy="finish the conversion",
             )
         sources: dict[str, Source] = {name: DiskSource(reader) for name, reader in second.inputs.readers.items()}
-        yield {", ".join(f"{name} {source.spec.tier}" for name, source in sources.items()): (second, sources)}
+        yield {_told({name: source.spec.tier for name, source in sources.items()}): (second, sources)}
+
+
+def _told(tiers: Mapping[str, str]) -> str:
+    """``int8`` if every feature is in it, else ``r bf16, z int8``."""
+    same = set(tiers.values())
+    return same.pop() if len(same) == 1 else ", ".join(f"{name} {tiers[name]}" for name in sorted(tiers))
 
 
 def _tiers_below(stored: Mapping[str, Source]) -> list[Tier]:

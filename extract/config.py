@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..pipeline.errors import ConfigError
-from ..pipeline.spec import Resize, Tier
+from ..pipeline.spec import Resize
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class ExtractConfig:
     """The features to extract, all in one pass: for X-VLA ``z`` (fused tokens) and ``r`` (vision-tower map)."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` is the first CUDA device if there is one, else the CPU."""
-    dtype: Tier = "bf16"
+    dtype: Literal["bf16", "fp32"] = "bf16"
     """Compute and storage type. ``bf16`` is autocast, its outputs rounded to bfloat16."""
+    store_format: Literal["zarr", "hdf5"] = "zarr"
+    """The format of new arrays; an array that is there already is finished in its own."""
     batch_size: int = 16
     """Frames a batch. Batches are cut at multiples of it in the frame table's order; halved if memory runs out."""
     resize: Resize | None = None

@@ -79,7 +79,9 @@ def _arrays(planned: ExtractionPlan, store: FeatureStore) -> list[ArrayPlan]:
     arrays = []
     for feature in planned.features:
         rows = planned.dataset.rows(feature.spec.per)
-        arrays += plan_array(store, feature.spec, rows, same_pixels=feature.moved)
+        arrays += plan_array(
+            store, feature.spec, rows, same_pixels=feature.moved, store_format=planned.config.store_format
+        )
     return arrays
 
 
