@@ -141,12 +141,12 @@ def _copy(planned: Conversion, scales: Scales, stop: Stop, progress: bool) -> di
     store = FeatureStore.create(planned.path)
     arrays = [job.array for job in planned.jobs]
     jobs = plan_jobs(planned.source, store, arrays, planned.target, scales, dry=False)
-    done: dict[str, list[tuple[Receipt, Receipt]]] = {}
-    bar = tqdm(desc="converting", total=sum(len(job.todo) for job in jobs), unit="part", disable=not progress)
-    with closing(bar):
-        for job, part in [(job, part) for job in jobs for part in job.todo]:  # noqa: B020
+    todo, done = [(job, part) for job in jobs for part in job.todo], dict[str, list[tuple[Receipt, Receipt]]]()
+    with closing(tqdm(desc="converting", total=len(todo), unit="part", disable=not progress)) as bar:
+        for count, (job, part) in enumerate(todo):
             if stop:
-                raise Interrupted(f"stopped by {stop.signal} after {bar.n} parts", remedy="run the same command again")
+                told = f"stopped by {stop.signal} after {count} of {len(todo)} parts"
+                raise Interrupted(told, remedy="run the same command again to resume")
             done.setdefault(job.array.key, []).append(_copy_part(store, job, part))
             bar.update()
     return done

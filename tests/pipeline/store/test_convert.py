@@ -287,7 +287,9 @@ class TestResuming:
             watcher.join()
             signal.signal(number, before)
         assert stopped.value.exit_code == 75
-        assert 1 <= len(FeatureStore.open(tmp_path / "b").arrays()[0].finished_parts()) < 60
+        there = len(FeatureStore.open(tmp_path / "b").arrays()[0].finished_parts())
+        assert 1 <= there < 60
+        assert f"after {there} of 60 parts" in str(stopped.value)
         convert(source.path, tmp_path / "b", HDF5)
         assert files_below(tmp_path / "b") == files_below(tmp_path / "whole")
 
@@ -336,6 +338,10 @@ class TestRefusals:
         (tmp_path / "b" / "mine.txt").write_text("keep me")
         refused(StoreError, source.path, tmp_path / "b", HDF5, match="no feature store")
         refused(StoreError, tmp_path / "b", tmp_path / "c", HDF5, match="no feature store")
+        (tmp_path / "file").write_text("keep me")
+        with pytest.raises(StoreError):
+            convert(source.path, tmp_path / "file", HDF5)
+        assert (tmp_path / "file").read_text() == "keep me"
 
     def test_an_unknown_feature_is_named(self, tmp_path):
         source, _ = filled_store(tmp_path / "a")
