@@ -63,7 +63,8 @@ class Collected:
     def render(self) -> str:
         """The same for people."""
         verb = "would be removed" if self.dry_run else "removed"
-        lines = [f"{self.path}: {counted(len(self.removed), 'file')} {verb}, {readable_bytes(self.bytes)}"]
+        done = f"{counted(len(self.removed), 'file')} {verb}, {readable_bytes(self.bytes)}"
+        lines = [f"{self.path}: {done if self.removed else 'nothing to remove'}"]
         lines += [f"  {path.relative_to(self.path)}" for path in self.removed]
         if self.young:
             lines.append(f"  {counted(self.young, 'file')} kept: younger than --min-age")

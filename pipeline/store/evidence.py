@@ -114,7 +114,7 @@ def _wrong_file(slot: Slot, part: int, receipt: Receipt) -> Problem | None:
     except StoreIncomplete:
         return _missing(slot, part, receipt)
     except StoreError as error:
-        return _problem(slot, part, receipt, path, reason(error, path))
+        return _problem(slot, part, receipt, path, reason(error, path, "its file"))
     try:
         size = os.fstat(fd).st_size
         if size != receipt.bytes:
@@ -151,7 +151,7 @@ def _wrong_frames(slot: Slot, part: int, receipt: Receipt) -> Problem | None:
     except StoreIncomplete:
         what = "the table of its frames is missing"
     except StoreError as error:
-        what = reason(error, path)
+        what = reason(error, path, "the table of its frames")
     rows = (receipt.row_start, receipt.row_stop)
     return Problem("frames", path, what, slot.index_id, slot.key, part, rows)
 

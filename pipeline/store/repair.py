@@ -12,7 +12,7 @@ from ..errors import StoreError
 from .collect import finish_interrupted
 from .commit import commit_file, make_folders, move_file
 from .format import SUFFIXES, load_format
-from .layout import Layout, refuse_links
+from .layout import Layout, part_name, refuse_links
 from .problem import Problem, counted
 from .snapshot import read_snapshot, snapshot_file, snapshot_numbers
 from .store import SCHEMA_TEXT
@@ -20,7 +20,7 @@ from .survey import Slot, survey
 from .verify import verify
 
 _OF_A_PART = ("receipt", "part", "frames")
-_NAMES_IT = "it names a part that is damaged"
+_NAMES_IT = "snapshot: it names a part that is damaged"
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,13 @@ class Repaired:
         if not self.problems:
             return f"{self.path}: nothing wrong, nothing to repair"
         verb = "would go" if self.dry_run else "went"
-        lines = [
-            f"{self.path}: {counted(len(self.problems), 'problem')}, {counted(len(self.moves), 'file')} "
-            f"{verb} to {self.path / 'quarantine'}"
-        ]
-        for move in self.moves:
-            lines.append(f"  {move.source.relative_to(self.path)} -> {move.target.relative_to(self.path)}")
-            lines.append(f"    {move.why}")
-        lines += [f"still wrong: {problem.what} ({problem.path})" for problem in self.left]
+        problems, files = counted(len(self.problems), "problem"), counted(len(self.moves), "file")
+        lines = [f"{self.path}: {problems}, {files} {verb} to {self.path / 'quarantine'}"]
+        for why in dict.fromkeys(move.why for move in self.moves):
+            lines.append(f"  {why}")
+            lines += [f"    {move.source.relative_to(self.path)}" for move in self.moves if move.why == why]
+        if not self.dry_run:
+            lines += [f"still wrong: {problem.what} ({problem.path})" for problem in self.left]
         return "\n".join([*lines, *self._next()])
 
     def _next(self) -> list[str]:
@@ -130,7 +129,7 @@ def repair(path: str | Path, *, full: bool = True, dry_run: bool = False, progre
 def _planned(layout: Layout, problems: Sequence[Problem]) -> list[Move]:
     """Which files go where: every receipt before anything else, and nothing that lies behind a link."""
     slots = {(slot.index_id, slot.key): slot for slot in survey(layout)}
-    wanted = [(*pair, problem.what) for problem in problems for pair in _files_of(layout, problem, slots)]
+    wanted = [(*pair, _why(problem)) for problem in problems for pair in _files_of(layout, problem, slots)]
     gone = {(problem.index_id, problem.feature, problem.part) for problem in problems if problem.kind in _OF_A_PART}
     wanted += [(path, layout.quarantine / "snapshots", _NAMES_IT) for path in _broken_snapshots(layout, gone)]
     wanted.sort(key=lambda one: layout.receipts not in one[0].parents or one[0].suffix != ".json")
@@ -179,6 +178,13 @@ def _behind_a_link(layout: Layout, path: Path) -> bool:
     except StoreError:
         return True
     return False
+
+
+def _why(problem: Problem) -> str:
+    name = problem.feature or problem.kind
+    return (
+        f"{name}: {problem.what}" if problem.part is None else f"{name}, part {part_name(problem.part)}: {problem.what}"
+    )
 
 
 def _free_name(target: Path, taken: Set[Path]) -> Path:

@@ -148,7 +148,7 @@ def _array(layout: Layout, index_id: str, key: str, suffix: str, problems: list[
         return None
     except StoreError as error:
         path = layout.array_dir(index_id, key, suffix) / load_format(SUFFIXES[suffix]).metadata_name
-        problems.append(_of(index_id, key, path, reason(error, path)))
+        problems.append(_of(index_id, key, path, reason(error, path, "the metadata")))
         return None
 
 
@@ -164,7 +164,7 @@ def _claimed(
             problems.append(_of(index_id, key, path, "the claim that settles the format is missing"))
         return None
     except StoreError as error:
-        problems.append(_of(index_id, key, path, reason(error, path)))
+        problems.append(_of(index_id, key, path, reason(error, path, "the claim")))
         return None
     if said not in known:
         problems.append(_of(index_id, key, path, "the claim that settles the format is damaged"))
@@ -183,14 +183,14 @@ def _receipts(
             found[part] = None
             rows = array.meta.part_range(part) if array is not None and part < array.num_parts else None
             span = None if rows is None else (rows.start, rows.stop)
-            problems.append(Problem("receipt", path, reason(error, path), index_id, key, part, span))
+            problems.append(Problem("receipt", path, reason(error, path, "its receipt"), index_id, key, part, span))
     return found
 
 
-def reason(error: StoreError, path: Path) -> str:
-    """What an error says about a file, in one line, without its path and without what to do."""
+def reason(error: StoreError, path: Path, called: str = "it") -> str:
+    """What an error says about a file, in one line, with a word for its path and without what to do."""
     said = error.problem if error.found is None else f"{error.problem} ({error.found})"
-    return said.replace(str(path), "it")
+    return said.replace(str(path), called)
 
 
 def _of(index_id: str, key: str, path: Path, what: str) -> Problem:

@@ -99,7 +99,7 @@ def _read_indexes(layout: Layout, slots: list[Slot], problems: list[Problem]) ->
         except StoreIncomplete:
             problems.append(Problem("index", path, "the table of its rows is missing", index_id))
         except StoreError as error:
-            problems.append(Problem("index", path, reason(error, path), index_id))
+            problems.append(Problem("index", path, reason(error, path, "the table of its rows"), index_id))
     return tables
 
 
@@ -126,7 +126,7 @@ def _check_slot(slot: Slot, tables: Mapping[str, pa.Table], *, full: bool) -> It
 def _prove(parts: list[_Part], *, progress: bool) -> list[Problem]:
     """Read every byte, a few parts at once."""
     total = sum(part.receipt.bytes for part in parts)
-    bar = tqdm(total=total, unit="B", unit_scale=True, desc="reading every byte", disable=not progress)
+    bar = tqdm(total=total, unit="B", unit_scale=True, desc="reading every byte", disable=not progress, leave=False)
 
     def prove(part: _Part) -> Problem | None:
         problem = prove_part(part.slot, part.number, part.receipt)
@@ -144,7 +144,7 @@ def _check_snapshots(layout: Layout, slots: list[Slot]) -> Iterator[Problem]:
         try:
             snapshot = read_snapshot(layout, number)
         except StoreError as error:
-            yield Problem("snapshot", path, reason(error, path))
+            yield Problem("snapshot", path, reason(error, path, "it"))
             continue
         yield from _check_sealed_arrays(path, snapshot, there)
         yield from _check_sealed_parts(path, snapshot, there)
