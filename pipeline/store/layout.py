@@ -113,14 +113,15 @@ class Layout:
         return self.receipts_dir(index_id, key) / (part_name(part) + ".parquet")
 
 
-@cache
 def warn_if_open_to_all(folder: Path) -> None:
     """Warn, once a process, of a folder that every user of the machine may write to."""
     if os.stat(folder).st_mode & stat.S_IWOTH:
-        _LOG.warning(
-            "%s is writable for every user of this machine, who may replace what is in it; `chmod o-w` closes it",
-            folder,
-        )
+        _warn_once(f"{folder} is writable for every user of this machine; close it with `chmod o-w {folder}`")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _LOG.warning(text)
 
 
 def part_name(part: int) -> str:

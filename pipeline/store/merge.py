@@ -117,7 +117,6 @@ def _refuse_contradictions(stores: Sequence[FeatureStore]) -> None:
     for store in stores:
         for array in store.arrays():
             others = seen.setdefault(array.key, [])
-            _refuse_other_claim(stores[0], array)
             if others:
                 refuse_other(array, others[0][1].spec, others[0][1].meta.channel_scale)
             for other_store, other in others:
@@ -125,6 +124,7 @@ def _refuse_contradictions(stores: Sequence[FeatureStore]) -> None:
                     _refuse_other_storage(array, other)
                 elif other_store is not store:
                     _refuse_shared_rows(store, array, other_store, other)
+            _refuse_other_claim(stores[0], array)
             others.append((store, array))
 
 

@@ -185,14 +185,16 @@ def _next_number(layout: Layout) -> int:
 
 def _sealed(slot: Slot) -> SealedArray:
     if slot.problems or slot.array is None:
-        found = slot.problems[0].what if slot.problems else "its metadata was quarantined"
+        found = (
+            f"{slot.problems[0].what} ({slot.problems[0].path})" if slot.problems else "its metadata is in quarantine"
+        )
         raise _damaged(slot, found)
     parts = []
     for part, receipt in slot.receipts.items():
         assert receipt is not None  # a damaged one is among the problems
         problem = check_part(slot, part, receipt)
         if problem is not None:
-            raise _damaged(slot, f"part {part_name(part)}: {problem.what}")
+            raise _damaged(slot, f"part {part_name(part)}: {problem.what} ({problem.path})")
         parts.append(
             SealedPart(part=part, bytes=receipt.bytes, sha256=receipt.sha256, frames_sha256=receipt.frames_sha256)
         )

@@ -184,7 +184,7 @@ def test_the_writers_last_look_comes_before_the_collectors(store, orphan, monkey
     assert verify(store.path, full=True).ok
 
 
-@pytest.mark.parametrize("finish", [lambda path: collect(path), lambda path: repair(path)])
+@pytest.mark.parametrize("finish", [collect, repair])
 def test_a_collector_that_dies_with_a_named_part_in_hand_is_finished(store, orphan, finish):
     class Died(Exception):
         pass
