@@ -1,6 +1,7 @@
 """Is a store what its receipts say? Looks at everything, stops at nothing, changes nothing."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
+from .commit import own_errors
 from .evidence import check_orphan, check_orphan_frames, check_part, prove_part
 from .index import read_index
 from .layout import INDEX_ID, PART_NAME, Layout, entries, part_name, read_file
@@ -44,8 +46,14 @@ def verify(path: str | Path, *, full: bool = False, progress: bool = False) -> V
 
     Raises:
         StoreError: the folder is no feature store, or of a newer release. Damage inside is never raised, but reported.
+        MachineError: a folder cannot be listed.
     """
     layout = Layout(Path(path))
+    with own_errors(layout.root):
+        return _verdict(layout, full=full, progress=progress)
+
+
+def _verdict(layout: Layout, *, full: bool, progress: bool) -> Verdict:
     problems = [*_check_schema(layout), *_check_strange(layout)]
     slots = survey(layout)
     tables = _read_indexes(layout, slots, problems)
@@ -77,9 +85,9 @@ def _check_schema(layout: Layout) -> Iterator[Problem]:
     except StoreCorrupt:
         yield Problem("schema", layout.schema_file, "the file that says this is a feature store is damaged")
     except StoreError:
-        if not layout.schema_file.is_symlink():
-            raise
-        yield Problem("schema", layout.schema_file, "the file that says this is a feature store is a link")
+        if stat.S_ISREG(os.lstat(layout.schema_file).st_mode):
+            raise  # of a newer release
+        yield Problem("schema", layout.schema_file, "what says that this is a feature store is no plain file")
 
 
 def _check_strange(layout: Layout) -> Iterator[Problem]:

@@ -1,3 +1,7 @@
+import os
+import random
+import shutil
+
 import pytest
 
 from visual_thought.pipeline.store import FeatureStore
@@ -7,7 +11,7 @@ from visual_thought.pipeline.store.snapshot import seal
 from visual_thought.pipeline.store.verify import verify
 
 from .maintained import COMMAND, DEEP_HARMS, HARMS, a_store, array_of, extract
-from .toys import FORMAT_NAMES, a_spec, files_below, flip, read_all, some_values
+from .toys import FORMAT_NAMES, a_spec, files_below, flip, overwrite, read_all, some_values
 
 EVERY = {name: act for name, (_, act) in HARMS.items()} | DEEP_HARMS
 
@@ -119,3 +123,40 @@ def test_a_whole_store_needs_no_repair(store):
     assert (done.moves, done.ok) == ((), True)
     assert "nothing to repair" in done.render()
     assert files_below(store.path) == before
+
+
+def harm_at_random(root, chance):
+    """One random thing to one random file of a store; snapshots stay, for nothing knows of a lost one."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.parent.name != "snapshots")
+    path, how = chance.choice(files), chance.choice(["flip", "cut", "grow", "remove", "swap", "folder", "link", "fifo"])
+    size = path.stat().st_size
+    if how == "flip":
+        flip(path, chance.randrange(8 * size))
+    elif how == "cut":
+        overwrite(path, path.read_bytes()[: chance.randrange(size)])
+    elif how == "grow":
+        overwrite(path, path.read_bytes() + chance.randbytes(9))
+    elif how == "swap":
+        overwrite(path, chance.choice(files).read_bytes())
+    else:
+        path.unlink()
+        {"remove": lambda: None, "folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}.get(
+            how, lambda: path.symlink_to("/etc/hostname")
+        )()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_to_files_a_repair_and_an_extraction_make_it_whole(store, tmp_path, store_format, seed):
+    seal(store.path)
+    shutil.copytree(store.path, tmp_path / "whole")
+    chance = random.Random(seed)
+    for _ in range(chance.choice([1, 2, 5])):
+        harm_at_random(store.path, chance)
+    assert repair(store.path).left == ()
+    assert verify(store.path, full=True).ok
+    store = FeatureStore.open(store.path)
+    extract(store, store_format=store_format)
+    extract(store, a_spec("e", tier="fp32", shape=(5,)), parts=[0, 2], store_format=store_format)
+    assert verify(store.path, full=True).ok
+    assert differences_of(store.path, tmp_path / "whole") == []
+    assert read_all(store).tobytes() == some_values(a_spec()).tobytes()
