@@ -72,11 +72,11 @@ class Collected:
 
 
 @dataclass(frozen=True)
-class _Orphan:
-    """A file that only a receipt could keep, and that receipt's path."""
+class _Garbage:
+    """A file that may go, and the receipt that would keep it; None if nothing could."""
 
     path: Path
-    receipt: Path
+    receipt: Path | None = None
 
 
 def collect(
@@ -106,21 +106,14 @@ def collect(
     with own_errors(layout.root):
         if not dry_run:
             finish_interrupted(layout, calls=calls)
-        slots = survey(layout)
-        orphans, kept = _orphans(layout, slots)
-        loose = [*_temporary(layout), *(_files(layout.quarantine) if quarantine else [])]
+        orphans, kept = _orphans(layout, survey(layout))
+        wanted = (*_temporary(layout), *(_files(layout.quarantine) if quarantine else ()))
+        loose = [_Garbage(one) for one in dict.fromkeys(wanted)]
         old = _old_enough(min_age_s)
-        found = [one for one in orphans if old(one.path)]
-        free = [one for one in loose if old(one)]
-        young = len(orphans) + len(loose) - len(found) - len(free)
-        sizes = {one: _size(one) for one in [*free, *(orphan.path for orphan in found)]}
-        if not dry_run:
-            gone = {orphan.path for orphan in found if not _take_away(orphan, calls)}
-            for one in free:
-                with suppress(FileNotFoundError):
-                    calls.unlink(one)
-            sizes = {one: size for one, size in sizes.items() if one not in gone}
-    return Collected(layout.root, dry_run, tuple(sorted(sizes)), sum(sizes.values()), young, kept)
+        found = {one: _size(one.path) for one in (*orphans, *loose) if old(one.path)}
+        young = len(orphans) + len(loose) - len(found)
+        gone = {one.path: size for one, size in found.items() if dry_run or _take_away(one, calls)}
+    return Collected(layout.root, dry_run, tuple(sorted(gone)), sum(gone.values()), young, kept)
 
 
 def finish_interrupted(layout: Layout, *, calls: Calls = SYSTEM) -> None:
@@ -135,7 +128,7 @@ def finish_interrupted(layout: Layout, *, calls: Calls = SYSTEM) -> None:
                         _settle(orphan, folder / name, calls)
 
 
-def _orphans(layout: Layout, slots: list[Slot]) -> tuple[list[_Orphan], str | None]:
+def _orphans(layout: Layout, slots: list[Slot]) -> tuple[list[_Garbage], str | None]:
     """Parts and tables of frames without a receipt; none if a snapshot that might name them cannot be read."""
     found = [orphan for slot in slots for orphan in _orphans_of(slot)]
     try:
@@ -150,29 +143,33 @@ def _orphans(layout: Layout, slots: list[Slot]) -> tuple[list[_Orphan], str | No
     return [orphan for orphan in found if orphan.receipt not in named], None
 
 
-def _orphans_of(slot: Slot) -> Iterator[_Orphan]:
+def _orphans_of(slot: Slot) -> Iterator[_Garbage]:
     folders = (slot.folder, slot.layout.receipts_dir(slot.index_id, slot.key))
     for folder in folders:
         for name in names_in(folder) if folder else []:
             orphan = folder and _as_orphan(slot, folder / name)
-            if orphan and _is_file(orphan.path) and not os.path.lexists(orphan.receipt):
+            if orphan and _is_file(orphan.path) and not _is_named(orphan):
                 yield orphan
 
 
-def _as_orphan(slot: Slot, path: Path) -> _Orphan | None:
+def _as_orphan(slot: Slot, path: Path) -> _Garbage | None:
     """A part's file or a table of frames, with the receipt that would name it."""
     if path.parent == slot.folder:
         part = slot.format.part_number(path.name)
     else:
         stem = path.name.removesuffix(".parquet")
         part = int(stem) if stem != path.name and PART_NAME.fullmatch(stem) else None
-    return None if part is None else _Orphan(path, slot.layout.receipt_file(slot.index_id, slot.key, part))
+    return None if part is None else _Garbage(path, slot.layout.receipt_file(slot.index_id, slot.key, part))
 
 
-def _take_away(orphan: _Orphan, calls: Calls) -> bool:
-    """Remove a file without a receipt unless it gets one meanwhile; says whether it is gone."""
+def _take_away(orphan: _Garbage, calls: Calls) -> bool:
+    """Remove a file unless it has, or gets meanwhile, a receipt that names it; says whether it is gone."""
+    if orphan.receipt is None:
+        with suppress(FileNotFoundError):
+            calls.unlink(orphan.path)
+        return True
     aside = orphan.path.with_name(f".{orphan.path.name}.{secrets.token_hex(8)}.gc")
-    if os.path.lexists(orphan.receipt):
+    if _is_named(orphan):
         return False
     try:
         calls.rename(orphan.path, aside)  # a name that nobody else has
@@ -181,15 +178,19 @@ def _take_away(orphan: _Orphan, calls: Calls) -> bool:
     return _settle(orphan, aside, calls)
 
 
-def _settle(orphan: _Orphan, aside: Path, calls: Calls) -> bool:
+def _settle(orphan: _Garbage, aside: Path, calls: Calls) -> bool:
     """Put a file that was set aside back if it has a receipt now; says whether it is gone."""
-    named = os.path.lexists(orphan.receipt)
+    named = _is_named(orphan)
     if named:
         with suppress(FileNotFoundError):  # another collector was faster
             publish(aside, orphan.path, calls=calls)  # or its writer, and then the name exists
     with suppress(FileNotFoundError):
         calls.unlink(aside)
     return not named
+
+
+def _is_named(orphan: _Garbage) -> bool:
+    return orphan.receipt is not None and os.path.lexists(orphan.receipt)
 
 
 def _temporary(layout: Layout) -> Iterator[Path]:
