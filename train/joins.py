@@ -51,7 +51,7 @@ def refuse_absent(
         f"the store has no row of feature `{feature}` for {len(missing)} of {len(wanted)} labels",
         found=f"nothing for {first}; episodes {', '.join(map(str, episodes[:8]))}{' …' if len(episodes) > 8 else ''}",
         expected="a row for every label",
-        remedy="run `vtt extract` with this manifest, or set loader.allow_partial=true",
+        remedy="run `vtt extract` with this manifest, or train on the rest with --allow-partial",
     )
 
 

@@ -1,6 +1,7 @@
 """What all commands share: places read from the environment, and how results are printed."""
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -35,3 +36,17 @@ def named(text: str) -> tuple[str, ...]:
 def say(line: str) -> None:
     """Tell a person something, on stderr."""
     print(line, file=sys.stderr, flush=True)
+
+
+class _Stderr(logging.Handler):
+    """Tells people what the package warns of, on stderr as it is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Show the package's own warnings on stderr; asking twice shows them once."""
+    log = logging.getLogger("visual_thought")
+    if not any(isinstance(handler, _Stderr) for handler in log.handlers):
+        log.addHandler(_Stderr(logging.WARNING))

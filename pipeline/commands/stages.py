@@ -74,6 +74,9 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a recipe key: --set decoder.dim=256.")
     ] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Train although the store is only partly extracted.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -86,6 +89,8 @@ def train(
     changes = [*(overrides or []), *_dotted(context.args)]
     if as_json:
         changes.append("progress=false")
+    if allow_partial:
+        changes.append("loader.allow_partial=true")
     config = build_config(recipe, changes, store=store, manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)

@@ -12,7 +12,9 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,12 +24,65 @@ from ..errors import MachineError, StoreError
 FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
 
-DIR_MODE = 0o770
+DIR_MODE = 0o2770
+"""Folders are the group's, and what is made in them belongs to the same group; the umask may take more away."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name, which must be free, and make it durable.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileExistsError: the name is taken.
+        MachineError: the disk failed, or the file system can neither rename without replacing nor link.
+    """
+    try:
+        try:
+            rename_no_replace(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.link(source, target, follow_symlinks=False)
+            os.unlink(source)
+        for folder in {source.parent, target.parent}:
+            _sync_folder(folder, SYSTEM)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        raise _machine_error(target, 0, error) from error
+
+
+def link_file(source: Path, target: Path) -> bool:
+    """Give a committed file a second name unless that is taken; False where the two places cannot share a file.
+
+    Raises:
+        MachineError: the disk failed, or one of the places is not permitted.
+    """
+    with own_errors(target):
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            return True
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        _sync_folder(target.parent, SYSTEM)
+        return True
+
+
+@contextmanager
+def own_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors while ``path`` is worked on into a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise _machine_error(path, 0, error) from error
 
 
 def rename_no_replace(source: Path, target: Path) -> None:
@@ -42,13 +97,14 @@ def rename_no_replace(source: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Calls:
-    """The system calls of a commit, so that faults can be put at each of them."""
+    """The system calls of a commit (and of garbage collection), so that faults can be put at each of them."""
 
     write: Callable[[int, memoryview], int] = os.write
     fsync: Callable[[int], None] = os.fsync
     link: Callable[[Path, Path], None] = os.link
     rename_no_replace: Callable[[Path, Path], None] = rename_no_replace
     unlink: Callable[[Path], None] = os.unlink
+    rename: Callable[[Path, Path], None] = os.rename
 
 
 SYSTEM = Calls()
@@ -82,7 +138,7 @@ def make_folders(root: Path, folder: Path) -> None:
         raise StoreError(f"{folder} lies outside the store {root}")
     for part in reversed(chain):
         try:
-            part.mkdir(mode=DIR_MODE, exist_ok=True)
+            _make_folder(part)
             if part != root:
                 _sync_folder(part.parent, SYSTEM)
         except OSError as error:
@@ -107,6 +163,18 @@ def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["
             raise
         return _publish_by_rename(temporary, final, inode, calls)
     return "link"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make one folder unless it is there; the bit that keeps the group has to be asked for by name."""
+    try:
+        folder.mkdir(mode=DIR_MODE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return
+    with suppress(PermissionError, NotImplementedError):  # file systems without groups
+        os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | (DIR_MODE & stat.S_ISGID))
 
 
 def _publish_by_rename(temporary: Path, final: Path, inode: int, calls: Calls) -> Literal["rename", "exists"]:

@@ -111,6 +111,9 @@ class StoreFormat(Protocol):
     def part_file(self, meta: ArrayMeta, part: int) -> str:
         """The name of a part's file in the array's folder."""
 
+    def part_number(self, name: str) -> int | None:
+        """Which part a file of that name holds, whatever the array's shape; None if it is no part's name."""
+
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of a part's file."""
 

@@ -18,7 +18,7 @@ from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from ..errors import StoreError
 from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_checksums
-from .layout import part_name
+from .layout import PART_NAME, part_name
 from .safe_h5 import DamagedH5Error, Expected, ExpectedDataset, open_h5, read_dataset, row_offsets
 
 _KIND = "visual_thought feature array in HDF5"
@@ -67,6 +67,11 @@ class Hdf5Format:
     def part_file(self, meta: ArrayMeta, part: int) -> str:  # noqa: ARG002 - other formats need the shape
         """``<part>.h5``."""
         return part_name(part) + ".h5"
+
+    def part_number(self, name: str) -> int | None:
+        """The part of ``<part>.h5``."""
+        stem = name.removesuffix(".h5")
+        return int(stem) if stem != name and PART_NAME.fullmatch(stem) else None
 
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of one file; HDF5 wants a name of its own for every file in memory."""

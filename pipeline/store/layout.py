@@ -6,16 +6,19 @@
       arrays/<index-id>/<feature>-<fp8>.claim       which format the array has, settled before it is made
       arrays/<index-id>/<feature>-<fp8>.zarr/       one array (or .h5/): its metadata and one file a part
       receipts/<index-id>/<feature>-<fp8>/<part>.json   what a finished part holds (+ <part>.parquet: its frames)
-      snapshots/                                    sealed lists
+      snapshots/000N.json                           sealed lists
+      quarantine/                                   what a repair took out; nothing in it is part of the store
 
 Every file is created once and never changed. Names starting with "." are temporary and belong to nobody.
 A part exists if and only if its receipt does.
 """
 
+import logging
 import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
@@ -32,6 +35,8 @@ PART_ROWS = 128
 MAX_PART_ROWS = 512
 MAX_PARTS = 10**6
 MAX_SMALL_FILE = 64 << 20
+
+_LOG = logging.getLogger(__name__)
 
 FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FEATURE_KEY = re.compile(r"([a-z][a-z0-9_]{0,31})-([0-9a-f]{8})")
@@ -60,6 +65,21 @@ class Layout:
         """The folder of arrays, one folder an index."""
         return self.root / "arrays"
 
+    @property
+    def receipts(self) -> Path:
+        """The folder of receipts, one folder an index."""
+        return self.root / "receipts"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of sealed lists."""
+        return self.root / "snapshots"
+
+    @property
+    def quarantine(self) -> Path:
+        """The folder of files that a repair took out."""
+        return self.root / "quarantine"
+
     def index_file(self, index_id: str) -> Path:
         """The table of one index."""
         return self.indexes / (checked(INDEX_ID, index_id, "an index id") + ".parquet")
@@ -74,10 +94,15 @@ class Layout:
         index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
         return self.arrays / index_id / (key + ".claim")
 
+    def quarantine_dir(self, index_id: str, key: str) -> Path:
+        """Where the files of one array go when they are taken out."""
+        index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
+        return self.quarantine / index_id / key
+
     def receipts_dir(self, index_id: str, key: str) -> Path:
         """The folder of one array's receipts."""
         index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
-        return self.root / "receipts" / index_id / key
+        return self.receipts / index_id / key
 
     def receipt_file(self, index_id: str, key: str, part: int) -> Path:
         """The receipt of one part."""
@@ -86,6 +111,17 @@ class Layout:
     def frames_file(self, index_id: str, key: str, part: int) -> Path:
         """The time stamps and pixel hashes behind one part's rows."""
         return self.receipts_dir(index_id, key) / (part_name(part) + ".parquet")
+
+
+def warn_if_open_to_all(folder: Path) -> None:
+    """Warn, once a process, of a folder that every user of the machine may write to."""
+    if os.stat(folder).st_mode & stat.S_IWOTH:
+        _warn_once(f"{folder} is writable for every user of this machine; close it with `chmod o-w {folder}`")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _LOG.warning(text)
 
 
 def part_name(part: int) -> str:

@@ -16,14 +16,15 @@ from .array import ArrayRef, list_arrays
 from .commit import commit_file, make_folders
 from .frames import read_frames
 from .index import read_index
-from .layout import NEEDS, SCHEMA, Layout, part_name, read_file
+from .layout import NEEDS, SCHEMA, Layout, part_name, read_file, warn_if_open_to_all
 from .reader import RowReader, Verify
 
 if TYPE_CHECKING:
     import torch
 
 _KIND = "visual_thought feature store"
-_SCHEMA_TEXT = canonical_json({"kind": _KIND, "needs": NEEDS, "schema": SCHEMA}) + "\n"
+SCHEMA_TEXT = canonical_json({"kind": _KIND, "needs": NEEDS, "schema": SCHEMA}) + "\n"
+"""What stands in ``vtt.json``."""
 
 
 class FeatureStatus(NamedTuple):
@@ -65,7 +66,7 @@ class FeatureStore:
                 raise StoreError(f"{store.path} is not empty and no feature store", found=names[:5])
         existing = next(folder for folder in (store.path, *store.path.parents, Path()) if folder.is_dir())
         make_folders(existing, store.path)
-        commit_file(store.layout.schema_file, _SCHEMA_TEXT.encode())
+        commit_file(store.layout.schema_file, SCHEMA_TEXT.encode())
         return cls.open(path)
 
     @classmethod
@@ -80,7 +81,8 @@ class FeatureStore:
             data = read_file(store.path, store.layout.schema_file)
         except StoreIncomplete as error:
             raise StoreError(f"{store.path} is no feature store", expected="a folder with a vtt.json") from error
-        _refuse_other_schema(store.layout.schema_file, data)
+        refuse_other_schema(store.layout.schema_file, data)
+        warn_if_open_to_all(store.path)
         return store
 
     def arrays(self) -> list[ArrayRef]:
@@ -225,12 +227,13 @@ def _told_apart(named: Mapping[str, FeatureSpec]) -> list[str]:
     return lines
 
 
-def _refuse_other_schema(path: Path, data: bytes) -> None:
+def refuse_other_schema(path: Path, data: bytes) -> None:
+    """StoreError if a ``vtt.json`` is of a newer release, StoreCorrupt if it is not what stands in every store."""
     try:
         said = json.loads(data)
         kind, version, needs = said["kind"], said["schema"], said["needs"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StoreCorrupt(f"{path} is damaged", expected=_SCHEMA_TEXT.strip()) from error
+        raise StoreCorrupt(f"{path} is damaged", expected=SCHEMA_TEXT.strip()) from error
     if kind == _KIND and isinstance(version, int) and version > SCHEMA:
         raise StoreError(
             f"{path.parent} was written by a newer release",
@@ -238,5 +241,5 @@ def _refuse_other_schema(path: Path, data: bytes) -> None:
             expected=f"schema {SCHEMA} at most",
             remedy=f"needs visual-thought >= {needs}",
         )
-    if data != _SCHEMA_TEXT.encode():
-        raise StoreCorrupt(f"{path} is damaged", found=said, expected=_SCHEMA_TEXT.strip())
+    if data != SCHEMA_TEXT.encode():
+        raise StoreCorrupt(f"{path} is damaged", found=said, expected=SCHEMA_TEXT.strip())

@@ -60,7 +60,9 @@ def commit_part(
     data = commit_file(array.part_path(part), array.format.encode(array.meta, values))
     frames_sha256 = None if frames is None else write_frames(array, part, frames)
     receipt = describe_part(array, part, data, frames_sha256=frames_sha256, info=details)
-    return write_receipt(path, receipt)
+    written = write_receipt(path, receipt)
+    _stand(array, part, data, frames)
+    return written
 
 
 def describe_part(
@@ -91,6 +93,18 @@ def describe_part(
         frames_sha256=frames_sha256,
         info=info,
     )
+
+
+def _stand(array: ArrayRef, part: int, data: bytes, frames: pa.Table | None) -> None:
+    """Put the files of a part back if a collector took them for garbage before it could see the receipt.
+
+    A collector that comes later sees the receipt, and one that came before is seen here: :mod:`.collect`.
+    """
+    path, table = array.part_path(part), array.layout.frames_file(array.index_id, array.key, part)
+    if not os.path.lexists(path) and commit_file(path, data) != data:
+        raise StoreCorrupt(f"{path} is not what its receipt describes", remedy="repair the store")
+    if frames is not None and not os.path.lexists(table):
+        write_frames(array, part, frames)
 
 
 def _array_of(store: FeatureStore, plan: ArrayPlan) -> ArrayRef:

@@ -12,6 +12,7 @@ value is a NaN in either type, so that even a careless reader never mistakes wha
 """
 
 import json
+import re
 from typing import Any
 
 import google_crc32c
@@ -24,6 +25,7 @@ from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attribu
 
 _ABSENT = np.uint64(2**64 - 1)
 _CRC = 4
+_PART_FILE = re.compile(r"c\.(0|[1-9][0-9]{0,5})(?:\.0)+")
 _TIERS: dict[str, tuple[str, int | str, str]] = {
     "bf16": ("uint16", 0x7FC0, "bfloat16"),
     "fp32": ("float32", "NaN", "float32"),
@@ -63,6 +65,11 @@ class ZarrFormat:
     def part_file(self, meta: ArrayMeta, part: int) -> str:
         """``c.<part>.0.0``: the default chunk key with separator "."."""
         return ".".join(["c", str(part), *("0" for _ in meta.spec.shape)])
+
+    def part_number(self, name: str) -> int | None:
+        """The part of ``c.<part>.0.0``, of any number of axes."""
+        match = _PART_FILE.fullmatch(name)
+        return int(match.group(1)) if match else None
 
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of one shard."""
