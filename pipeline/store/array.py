@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..spec import FeatureSpec
 from .format import SUFFIXES, ArrayMeta, DamageError, StoreFormat, load_format
-from .layout import FEATURE_KEY, INDEX_ID, PART_NAME, Layout, entries, part_name, read_file
+from .layout import FEATURE_KEY, INDEX_ID, MAX_METADATA_BYTES, PART_NAME, Layout, entries, part_name, read_file
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def load_array(layout: Layout, index_id: str, folder_name: str) -> ArrayRef:
     form = load_format(SUFFIXES[suffix])
     path = layout.array_dir(index_id, key, suffix) / form.metadata_name
     try:
-        meta = form.parse(read_file(layout.root, path))
+        meta = form.parse(read_file(layout.root, path, limit=MAX_METADATA_BYTES))
     except DamageError as error:
         raise StoreCorrupt(f"{path} cannot be trusted", found=error, remedy="repair the store") from error
     if (meta.spec.key, meta.index_id) != (key, index_id):

@@ -16,7 +16,7 @@ from .array import ArrayRef, list_arrays
 from .commit import commit_file, make_folders
 from .frames import read_frames
 from .index import read_index
-from .layout import NEEDS, SCHEMA, Layout, part_name, read_file
+from .layout import MAX_SCHEMA_BYTES, NEEDS, SCHEMA, Layout, part_name, read_file
 from .reader import RowReader, Verify
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class FeatureStore:
             MachineError: the folder cannot be written.
         """
         store = cls(path)
-        if store.path.is_dir() and not os.path.lexists(store.layout.schema_file):
+        if store.path.is_dir():
             names = sorted(name for name in os.listdir(store.path) if not name.startswith("."))
-            if names:
+            if names and not os.path.lexists(store.layout.schema_file):  # looked for last: another writer may be faster
                 raise StoreError(f"{store.path} is not empty and no feature store", found=names[:5])
         existing = next(folder for folder in (store.path, *store.path.parents, Path()) if folder.is_dir())
         make_folders(existing, store.path)
@@ -77,7 +77,7 @@ class FeatureStore:
         """
         store = cls(path)
         try:
-            data = read_file(store.path, store.layout.schema_file)
+            data = read_file(store.path, store.layout.schema_file, limit=MAX_SCHEMA_BYTES)
         except StoreIncomplete as error:
             raise StoreError(f"{store.path} is no feature store", expected="a folder with a vtt.json") from error
         _refuse_other_schema(store.layout.schema_file, data)
@@ -228,10 +228,10 @@ def _told_apart(named: Mapping[str, FeatureSpec]) -> list[str]:
 def _refuse_other_schema(path: Path, data: bytes) -> None:
     try:
         said = json.loads(data)
-        kind, version, needs = said["kind"], said["schema"], said["needs"]
+        kind, version, needs = said["kind"], said["schema"], str(said["needs"])[:32]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreCorrupt(f"{path} is damaged", expected=_SCHEMA_TEXT.strip()) from error
-    if kind == _KIND and isinstance(version, int) and version > SCHEMA:
+    if kind == _KIND and type(version) is int and version > SCHEMA:
         raise StoreError(
             f"{path.parent} was written by a newer release",
             found=f"schema {version}",
