@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Never
@@ -16,13 +17,14 @@ from .array import ArrayRef, list_arrays
 from .commit import commit_file, make_folders
 from .frames import read_frames
 from .index import read_index
-from .layout import MAX_SCHEMA_BYTES, NEEDS, SCHEMA, Layout, part_name, read_file
+from .layout import MAX_SCHEMA_BYTES, NEEDS, SCHEMA, Layout, entries, part_name, read_file
 from .reader import RowReader, Verify
 
 if TYPE_CHECKING:
     import torch
 
 _KIND = "visual_thought feature store"
+_VISIBLE = re.compile(r"[^.][\s\S]*")
 _SCHEMA_TEXT = canonical_json({"kind": _KIND, "needs": NEEDS, "schema": SCHEMA}) + "\n"
 
 
@@ -60,7 +62,7 @@ class FeatureStore:
         """
         store = cls(path)
         if store.path.is_dir():
-            names = sorted(name for name in os.listdir(store.path) if not name.startswith("."))
+            names = entries(store.path.resolve(), _VISIBLE, "")
             if names and not os.path.lexists(store.layout.schema_file):  # looked for last: another writer may be faster
                 raise StoreError(f"{store.path} is not empty and no feature store", found=names[:5])
         existing = next(folder for folder in (store.path, *store.path.parents, Path()) if folder.is_dir())
