@@ -134,8 +134,8 @@ def _create(path: Path, data: bytes, calls: Calls) -> bool:
     """Write under a temporary name and publish; says whether the file is ours. Failures leave no temporary name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = retry_stale(os.open, temporary, flags, FILE_MODE)
     try:
+        fd = os.open(temporary, flags, FILE_MODE)
         try:
             _write_all(fd, data, calls)
             calls.fsync(fd)
