@@ -87,7 +87,7 @@ def kill(path, store_format, rows, count):
     """Prints the number of deaths, of stores that were finished in spite of them, and of parts lost or changed."""
     longest = min(undisturbed(f"{path}-undisturbed{trial}", store_format, rows) for trial in ("", 1, 2))
     expected, wanted = committed(f"{path}-undisturbed"), set(check(f"{path}-undisturbed"))
-    deaths, finished, lost, known, waits = 0, 0, 0, {}, random.Random(0)
+    root, deaths, finished, lost, known, waits = path, 0, 0, 0, {}, random.Random(0)
     while deaths < count:
         pair = [fork(partial(write, path, store_format, rows)) for _ in range(2)]
         time.sleep(waits.uniform(0.05, 1) * longest)
@@ -103,7 +103,8 @@ def kill(path, store_format, rows, count):
         if known.keys() == wanted or deaths >= min(count, 40 * (finished + 1)):
             write(path, store_format, rows)  # nothing to do if it is finished
             assert committed(path) == expected, "the store is not what an undisturbed writer makes"
-            finished, path, known = finished + 1, f"{path}+", {}
+            finished, known = finished + 1, {}
+            path = f"{root}-{finished}"
     print(deaths, finished, lost)
 
 
