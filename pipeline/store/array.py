@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
@@ -116,7 +117,11 @@ def list_arrays(layout: Layout) -> list[ArrayRef]:
                     found.append(load_array(layout, index_id, key + suffix))
                 except StoreIncomplete:
                     continue
-    return sorted(found, key=lambda array: (array.key, array.index_id))
+    found.sort(key=lambda array: (array.key, array.index_id))
+    for one, other in pairwise(found):
+        if (one.key, one.index_id) == (other.key, other.index_id):
+            raise StoreCorrupt(f"{one.path} is there in two formats", found=[one.format_name, other.format_name])
+    return found
 
 
 def _split(folder_name: str) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+from visual_thought.pipeline.store.format import load_format
+
 from .hostile import CASES, SECRET, case
 from .toys import overwrite
 
@@ -139,9 +141,12 @@ def zarr_2_with_a_filter_of_pickles(hostile):
 
 
 @case
-def metadata_of_the_other_format_beside_it(hostile):
-    suffix = {"zarr": ".h5", "hdf5": ".zarr"}[hostile.format]
-    shutil.copytree(hostile.array.path, hostile.array.path.with_suffix(suffix))
+def the_same_array_in_the_other_format_too(hostile):
+    """Its rows would be there twice."""
+    other = load_format({"zarr": "hdf5", "hdf5": "zarr"}[hostile.format])
+    folder = hostile.array.path.with_suffix(other.suffix)
+    folder.mkdir()
+    (folder / other.metadata_name).write_bytes(other.describe(hostile.array.meta))
 
 
 RECEIPTS = {
