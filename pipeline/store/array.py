@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..spec import FeatureSpec
 from .format import SUFFIXES, ArrayMeta, DamageError, StoreFormat, load_format
-from .layout import FEATURE_KEY, INDEX_ID, PART_NAME, Layout, entries, part_name, read_file
+from .layout import FEATURE_KEY, INDEX_ID, MAX_METADATA_BYTES, PART_NAME, Layout, entries, part_name, read_file
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def load_array(layout: Layout, index_id: str, folder_name: str) -> ArrayRef:
     form = load_format(SUFFIXES[suffix])
     path = layout.array_dir(index_id, key, suffix) / form.metadata_name
     try:
-        meta = form.parse(read_file(layout.root, path))
+        meta = form.parse(read_file(layout.root, path, limit=MAX_METADATA_BYTES))
     except DamageError as error:
         raise StoreCorrupt(f"{path} cannot be trusted", found=error, remedy="repair the store") from error
     if (meta.spec.key, meta.index_id) != (key, index_id):
@@ -116,7 +117,11 @@ def list_arrays(layout: Layout) -> list[ArrayRef]:
                     found.append(load_array(layout, index_id, key + suffix))
                 except StoreIncomplete:
                     continue
-    return sorted(found, key=lambda array: (array.key, array.index_id))
+    found.sort(key=lambda array: (array.key, array.index_id))
+    for one, other in pairwise(found):
+        if (one.key, one.index_id) == (other.key, other.index_id):
+            raise StoreCorrupt(f"{one.path} is there in two formats", found=[one.format_name, other.format_name])
+    return found
 
 
 def _split(folder_name: str) -> tuple[str, str]:

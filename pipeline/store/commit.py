@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import MachineError, StoreError
+from ..errors import MachineError
+from .layout import read_file, refuse_links, retry_stale
 
 FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
@@ -31,6 +32,9 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+
+_LONGER, _SMALL = 4, 1 << 20
+"""How much longer than ours another writer's file of the same name may be: versions pack tables in other ways."""
 
 
 def move_file(source: Path, target: Path) -> None:
@@ -119,11 +123,13 @@ def commit_file(path: Path, data: bytes, *, calls: Calls = SYSTEM) -> bytes:
 
     Raises:
         MachineError: disk full, not permitted, or a file system that can neither link nor rename without replacing.
+        StoreError: the name is taken by a link, a pipe, a device or a folder.
+        StoreCorrupt: the file that is there is far too long to be the same thing.
     """
     try:
         created = not os.path.lexists(path) and _create(path, data, calls)
         _sync_folder(path.parent, calls)
-        return data if created else _read(path)
+        return data if created else read_file(path.parent, path, limit=_LONGER * len(data) + _SMALL)
     except OSError as error:
         raise _machine_error(path, len(data), error) from error
 
@@ -132,10 +138,13 @@ def make_folders(root: Path, folder: Path) -> None:
     """Create ``folder`` and every folder missing between it and ``root``, durably; existing ones are fine.
 
     Names are made durable even if another process made them, which may not have come to that yet.
+
+    Raises:
+        MachineError: a folder cannot be made.
+        StoreError: a folder below ``root`` is a symbolic link, so that its files would lie elsewhere.
     """
+    refuse_links(root, folder)
     chain = [part for part in (folder, *folder.parents) if part == root or root in part.parents]
-    if not chain:
-        raise StoreError(f"{folder} lies outside the store {root}")
     for part in reversed(chain):
         try:
             _make_folder(part)
@@ -153,7 +162,7 @@ def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["
     """
     inode = os.stat(temporary).st_ino
     try:
-        calls.link(temporary, final)
+        retry_stale(calls.link, temporary, final)
     except OSError as error:
         if _is_inode(final, inode):
             return "link"  # done, only the reply was lost
@@ -193,8 +202,8 @@ def _create(path: Path, data: bytes, calls: Calls) -> bool:
     """Write under a temporary name and publish; says whether the file is ours. Failures leave no temporary name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, FILE_MODE)
     try:
+        fd = os.open(temporary, flags, FILE_MODE)
         try:
             _write_all(fd, data, calls)
             calls.fsync(fd)
@@ -212,10 +221,16 @@ def _write_all(fd: int, data: bytes, calls: Calls) -> None:
 
 
 def _remove(path: Path, calls: Calls) -> None:
-    try:
-        calls.unlink(path)
-    except FileNotFoundError:  # it was renamed, or the reply to an earlier unlink was lost
-        return
+    """Try twice, since a temporary name that stays is one that `vtt store gc` must find."""
+    for last in (False, True):
+        try:
+            calls.unlink(path)
+            return
+        except FileNotFoundError:  # it was renamed, or the reply to an earlier unlink was lost
+            return
+        except OSError:
+            if last:
+                raise
 
 
 def _sync_folder(folder: Path, calls: Calls) -> None:
@@ -227,11 +242,6 @@ def _sync_folder(folder: Path, calls: Calls) -> None:
             raise
     finally:
         os.close(fd)
-
-
-def _read(path: Path) -> bytes:
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return file.read()
 
 
 def _is_inode(path: Path, inode: int) -> bool:

@@ -19,6 +19,7 @@ from ..spec import FeatureSpec, sha256_json
 from .codecs import CODECS
 from .int8 import ChannelScale
 from .layout import FEATURE_NAME, MAX_PART_ROWS, MAX_PARTS, PART_ROWS, SCHEMA, part_count, part_range
+from .metadata import check_attributes
 
 FORMATS = {"zarr": "zarr_format:FORMAT", "hdf5": "hdf5_format:FORMAT"}
 SUFFIXES = {".zarr": "zarr", ".h5": "hdf5"}
@@ -28,6 +29,10 @@ TIERS: dict[str, type[np.generic]] = {"bf16": np.uint16, "fp32": np.float32, "in
 
 MAX_ROW_BYTES = 1 << 29
 MAX_ROW_AXES = 4
+MAX_PART_NUMBERS = 1 << 32
+"""Bytes of the rows of one part, uncompressed: what whoever decodes a part allocates."""
+
+_FILE_BYTES = 1 << 16
 
 Pread = Callable[[int, int], bytes]
 """``pread(offset, size)``: that many bytes of a part's file, fewer at its end."""
@@ -71,6 +76,10 @@ class ArrayMeta:
         """The rows of the array that lie in one part."""
         return part_range(part, self.rows, self.part_rows)
 
+    def most_bytes(self, rows: int) -> int:
+        """No file of so many rows is larger, in any format or codec: what a receipt's word is held against."""
+        return 2 * rows * (self.spec.row_bytes + 16) + 16 * self.part_rows + _FILE_BYTES
+
     def is_possible(self) -> bool:
         """Whether it keeps the bounds of every array; asked before anything is allocated on a file's word."""
         spec, sizes = self.spec, (self.rows, self.part_rows, *self.spec.shape)
@@ -84,6 +93,7 @@ class ArrayMeta:
             and (self.channel_scale is None) == (spec.tier != "int8")
             and (self.channel_scale is None or self.channel_scale.fits(spec.shape[-1]))
             and spec.row_bytes <= MAX_ROW_BYTES
+            and spec.row_bytes * min(self.rows, self.part_rows) <= MAX_PART_NUMBERS
             and spec.per in ("frame", "query")
             and FEATURE_NAME.fullmatch(spec.name) is not None
         )
@@ -173,7 +183,8 @@ def own_attributes(meta: ArrayMeta) -> dict[str, Any]:
 
 
 def parse_attributes(said: Mapping[str, Any], rows: int, part_rows: int) -> ArrayMeta:
-    """What :func:`own_attributes` said; any wrong type is a TypeError, KeyError or ValueError."""
+    """What :func:`own_attributes` said; any wrong type or size is a TypeError, KeyError or ValueError."""
+    check_attributes(said)
     scale = said.get("channel_scale")
     if scale is not None:
         scale = ChannelScale(**dict(scale) | {"values": tuple(scale["values"])})

@@ -13,10 +13,12 @@ Every file is created once and never changed. Names starting with "." are tempor
 A part exists if and only if its receipt does.
 """
 
+import errno
 import logging
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,8 @@ PART_ROWS = 128
 MAX_PART_ROWS = 512
 MAX_PARTS = 10**6
 MAX_SMALL_FILE = 64 << 20
+MAX_SCHEMA_BYTES = 1 << 12
+MAX_METADATA_BYTES = 4 << 20
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,6 +46,8 @@ FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FEATURE_KEY = re.compile(r"([a-z][a-z0-9_]{0,31})-([0-9a-f]{8})")
 INDEX_ID = re.compile(r"[0-9a-f]{16}")
 PART_NAME = re.compile(r"[0-9]{6}")
+
+_NO_LINKS = "put the files themselves into the store"
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,19 @@ def checked(pattern: re.Pattern[str], name: str, what: str) -> str:
 
 
 def entries(folder: Path, pattern: re.Pattern[str], suffix: str) -> list[str]:
-    """Sorted names in a folder that match the pattern once the suffix is taken off; a missing folder has none."""
+    """Sorted names in a folder that match the pattern once the suffix is taken off; a missing folder has none.
+
+    Raises:
+        StoreError: it is a link, no folder, or cannot be read.
+    """
     try:
-        names = os.listdir(folder)
+        if folder.is_symlink():
+            raise StoreError(f"{folder} is a symbolic link", remedy=_NO_LINKS)
+        names = retry_stale(os.listdir, folder)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be listed", found=error.strerror) from error
     stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
     return sorted(stem for stem in stems if pattern.fullmatch(stem))
 
@@ -167,7 +181,7 @@ def open_file(root: Path, path: Path) -> int:
     """
     refuse_links(root, path.parent)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = retry_stale(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise StoreIncomplete(f"{path} is missing") from error
     except OSError as error:
@@ -184,7 +198,10 @@ def read_file(root: Path, path: Path, *, limit: int = MAX_SMALL_FILE) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise StoreCorrupt(f"{path} is too large", found=f"{size} bytes", expected=f"at most {limit}")
-        return file.read(limit + 1)
+        try:
+            return file.read(size)
+        except (OSError, MemoryError) as error:
+            raise StoreError(f"{path} cannot be read", found=error) from error
 
 
 def refuse_links(root: Path, folder: Path) -> None:
@@ -192,9 +209,23 @@ def refuse_links(root: Path, folder: Path) -> None:
     for part in [folder, *folder.parents]:
         if part == root:
             return
-        if part.is_symlink():
-            raise StoreError(f"{part} is a symbolic link", remedy="put the files themselves into the store")
+        try:
+            linked = part.is_symlink()
+        except OSError as error:
+            raise StoreError(f"{part} cannot be looked at", found=error.strerror) from error
+        if linked:
+            raise StoreError(f"{part} is a symbolic link", remedy=_NO_LINKS)
     raise StoreError(f"{folder} lies outside the store {root}")
+
+
+def retry_stale[**P, R](call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+    """Call once more if a network file system says that what it knew of a name is stale (ESTALE)."""
+    try:
+        return call(*arguments, **options)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return call(*arguments, **options)
 
 
 def _kind(path: Path, error: OSError) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Int64, UInt8, UInt32
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .array import ArrayRef
 from .format import DamageError
-from .layout import part_name, refuse_links
+from .layout import part_name, refuse_links, retry_stale
 from .receipt import Receipt, read_receipt
 
 
@@ -146,6 +146,12 @@ def _proven_receipt(array: ArrayRef, number: int) -> Receipt:
         raise StoreCorrupt(
             f"the receipt of {_label(array, number)} is of another part", found=list(said), expected=list(expected)
         )
+    if receipt.bytes > array.meta.most_bytes(receipt.rows):
+        raise StoreCorrupt(
+            f"the receipt of {_label(array, number)} says more bytes than such rows can have",
+            found=receipt.bytes,
+            expected=f"at most {array.meta.most_bytes(receipt.rows)}",
+        )
     return receipt
 
 
@@ -162,6 +168,8 @@ def _spans(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.
         spans = array.format.row_spans(array.meta, receipt.rows, size, lambda at, n: os.pread(fd, n, at))
     except DamageError as error:
         raise StoreCorrupt(f"{label} is damaged", found=error, remedy="repair the store") from error
+    except OSError as error:
+        raise StoreError(f"{label} cannot be read", found=error.strerror) from error
     if (spans[:, 0] < 0).any():
         row = int((spans[:, 0] < 0).argmax())
         raise StoreIncomplete(f"{label} lacks its row {row} though it has a receipt", remedy="repair the store")
@@ -171,7 +179,7 @@ def _spans(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.
 def _open_file(array: ArrayRef, number: int, path: str) -> int:
     label = _label(array, number)
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return retry_stale(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise StoreIncomplete(
             f"the file of {label} is missing though it has a receipt", found=path, remedy="repair the store"

@@ -19,6 +19,8 @@ from .int8 import ChannelScale
 from .layout import PART_ROWS, part_range
 from .store import FeatureStore
 
+_ROWS_AT_ONCE = 1 << 16
+
 
 @dataclass(frozen=True, eq=False)
 class ArrayPlan:
@@ -145,7 +147,9 @@ def _arrays_of(store: FeatureStore, spec: FeatureSpec, scale: ChannelScale | Non
 
 def _identities(table: pa.Table, per: Per) -> Iterator[tuple[object, ...]]:
     """(revision, repo_id, episode_index, camera, frame_index[, instruction]) of every row."""
-    return zip(*(table.column(name).to_pylist() for name in ["revision", *row_key(per)]), strict=True)
+    names = ["revision", *row_key(per)]
+    for batch in table.select(names).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _any_revision(identity: tuple[object, ...]) -> tuple[object, ...]:

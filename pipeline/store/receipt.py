@@ -127,7 +127,7 @@ def _parse(path: Path, data: bytes) -> Receipt:
         fields = json.loads(data)
         checksum = fields.pop("checksum")
         version = fields["schema_version"]
-        if isinstance(version, int) and version > SCHEMA and checksum == sha256_json(fields):
+        if type(version) is int and version > SCHEMA and checksum == sha256_json(fields):
             raise StoreError(f"{path} was written by a newer release", found=version, expected=f"at most {SCHEMA}")
         receipt = Receipt.model_validate(fields)
         intact = _text(receipt) == data

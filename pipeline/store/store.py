@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Never
@@ -16,13 +17,14 @@ from .array import ArrayRef, list_arrays
 from .commit import commit_file, make_folders
 from .frames import read_frames
 from .index import read_index
-from .layout import NEEDS, SCHEMA, Layout, part_name, read_file, warn_if_open_to_all
+from .layout import MAX_SCHEMA_BYTES, NEEDS, SCHEMA, Layout, entries, part_name, read_file, warn_if_open_to_all
 from .reader import RowReader, Verify
 
 if TYPE_CHECKING:
     import torch
 
 _KIND = "visual_thought feature store"
+_VISIBLE = re.compile(r"[^.][\s\S]*")
 SCHEMA_TEXT = canonical_json({"kind": _KIND, "needs": NEEDS, "schema": SCHEMA}) + "\n"
 """What stands in ``vtt.json``."""
 
@@ -60,9 +62,9 @@ class FeatureStore:
             MachineError: the folder cannot be written.
         """
         store = cls(path)
-        if store.path.is_dir() and not os.path.lexists(store.layout.schema_file):
-            names = sorted(name for name in os.listdir(store.path) if not name.startswith("."))
-            if names:
+        if store.path.is_dir():
+            names = entries(store.path.resolve(), _VISIBLE, "")
+            if names and not os.path.lexists(store.layout.schema_file):  # looked for last: another writer may be faster
                 raise StoreError(f"{store.path} is not empty and no feature store", found=names[:5])
         existing = next(folder for folder in (store.path, *store.path.parents, Path()) if folder.is_dir())
         make_folders(existing, store.path)
@@ -78,7 +80,7 @@ class FeatureStore:
         """
         store = cls(path)
         try:
-            data = read_file(store.path, store.layout.schema_file)
+            data = read_file(store.path, store.layout.schema_file, limit=MAX_SCHEMA_BYTES)
         except StoreIncomplete as error:
             raise StoreError(f"{store.path} is no feature store", expected="a folder with a vtt.json") from error
         refuse_other_schema(store.layout.schema_file, data)
@@ -231,10 +233,10 @@ def refuse_other_schema(path: Path, data: bytes) -> None:
     """StoreError if a ``vtt.json`` is of a newer release, StoreCorrupt if it is not what stands in every store."""
     try:
         said = json.loads(data)
-        kind, version, needs = said["kind"], said["schema"], said["needs"]
+        kind, version, needs = said["kind"], said["schema"], str(said["needs"])[:32]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreCorrupt(f"{path} is damaged", expected=SCHEMA_TEXT.strip()) from error
-    if kind == _KIND and isinstance(version, int) and version > SCHEMA:
+    if kind == _KIND and type(version) is int and version > SCHEMA:
         raise StoreError(
             f"{path.parent} was written by a newer release",
             found=f"schema {version}",

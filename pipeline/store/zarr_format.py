@@ -114,6 +114,8 @@ class ZarrFormat:
         fits &= (index[:, 1] <= room) & (index[:, 0] <= room - np.minimum(index[:, 1], room))
         if not (absent | fits).all():
             raise DamageError(f"row {int((~(absent | fits)).argmax())} of the part lies outside the shard")
+        if _overlap(index[~absent]):
+            raise DamageError("two rows of the part share bytes")
         spans = index.astype(np.int64) - np.array([0, _CRC])
         spans[absent] = (-1, 0)
         return spans
@@ -145,6 +147,12 @@ def _document(meta: ArrayMeta) -> dict[str, Any]:
         "storage_transformers": [],
         "attributes": {"logical_dtype": logical, "visual_thought": own_attributes(meta)},
     }
+
+
+def _overlap(index: Shaped[np.ndarray, "rows 2"]) -> bool:
+    """Whether any two (offset, bytes) share a byte: rows that do could claim far more numbers than the file has."""
+    ordered = index[np.argsort(index[:, 0])]
+    return bool((ordered[:-1].sum(axis=1) > ordered[1:, 0]).any())
 
 
 def _plain_body(flat: UInt8[np.ndarray, "rows bytes"]) -> memoryview:
