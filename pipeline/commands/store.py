@@ -117,12 +117,13 @@ def collect_garbage(
 def merge_stores(
     target: Annotated[Path, typer.Argument(help="The store to fill; made if it is not there.")],
     sources: Annotated[list[Path], typer.Argument(help="The stores to take from; they stay as they are.")],
+    copy: Annotated[bool, typer.Option("--copy", help="Copy every byte, even where files could be linked.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take the parts of other stores into one; refuses what does not fit before anything is written."""
     from ..store.merge import merge
 
-    done = merge(target, sources)
+    done = merge(target, sources, link=not copy)
     answer(done.to_json(), done.render(), as_json)
 
 

@@ -68,15 +68,17 @@ class Merged:
         return "\n".join(lines)
 
 
-def merge(target: str | Path, sources: Sequence[str | Path]) -> Merged:
+def merge(target: str | Path, sources: Sequence[str | Path], *, link: bool = True) -> Merged:
     """Take indexes, arrays and finished parts of other stores into ``target``, which is made if it is not there.
 
     Everything is checked before anything is written. Files are linked where the disk allows it, else copied, each
-    create-only and its receipt last, so a merge that is interrupted is finished by the next one.
+    create-only and its receipt last, so a merge that is interrupted is finished by the next one. Linked files share
+    their bytes on disk with the source: they cost nothing, and damage to one is damage to both.
 
     Args:
         target: the store to fill.
         sources: the stores to take from; they are not changed.
+        link: link files where the disk allows it; False copies every byte.
 
     Raises:
         ConfigError: a store is named twice.
@@ -98,7 +100,7 @@ def merge(target: str | Path, sources: Sequence[str | Path]) -> Merged:
     into = known or FeatureStore.create(target)
     for store in stores:
         for array in store.arrays():
-            _take_array(store, into, array, done)
+            _take_array(store, into, array, done, link)
     return done
 
 
@@ -165,7 +167,7 @@ def _refuse_shared_rows(store: FeatureStore, array: ArrayRef, other_store: Featu
         )
 
 
-def _take_array(store: FeatureStore, into: FeatureStore, array: ArrayRef, done: Merged) -> None:
+def _take_array(store: FeatureStore, into: FeatureStore, array: ArrayRef, done: Merged, link: bool) -> None:
     ours = ArrayRef(into.layout, array.meta, array.format_name)
     index, metadata = into.layout.index_file(array.index_id), array.format.metadata_name
     if not os.path.lexists(ours.path / metadata):
@@ -178,14 +180,14 @@ def _take_array(store: FeatureStore, into: FeatureStore, array: ArrayRef, done: 
     for source, target in small:
         make_folders(into.path, target.parent)
         if not os.path.lexists(target):
-            _put(store.path, source, target)
+            _put(store.path, source, target, link)
     into.index_table(array.index_id)  # proven to be the rows of its name, whoever put it there
     make_folders(into.path, ours.receipt_path(0).parent)
     for part in array.finished_parts():
-        _take_part(array, ours, part, done)
+        _take_part(array, ours, part, done, link)
 
 
-def _take_part(array: ArrayRef, ours: ArrayRef, part: int, done: Merged) -> None:
+def _take_part(array: ArrayRef, ours: ArrayRef, part: int, done: Merged, link: bool) -> None:
     receipt, path = read_receipt(array.layout.root, array.receipt_path(part)), ours.receipt_path(part)
     label = f"part {part_name(part)} of {ours.key} (index {ours.index_id})"
     if os.path.lexists(path):
@@ -195,11 +197,11 @@ def _take_part(array: ArrayRef, ours: ArrayRef, part: int, done: Merged) -> None
             done.different.append(label)
         return
     files = _files(array, ours, part, receipt)
-    linked = [_put(array.layout.root, *pair) for pair in files]
+    linked = [_put(array.layout.root, *pair, link) for pair in files]
     written = write_receipt(path, _receipt_here(array, ours, part, receipt))
     for pair in files:  # a collector may have taken an older file of that name before it could see the receipt
         if not os.path.lexists(pair[1]):
-            _put(array.layout.root, *pair)
+            _put(array.layout.root, *pair, link)
     if not written.describes_as(receipt):
         done.different.append(label)
         return
@@ -228,8 +230,8 @@ def _receipt_here(array: ArrayRef, ours: ArrayRef, part: int, receipt: Receipt) 
     return describe_part(ours, part, data, frames_sha256=frames, info=receipt.info)
 
 
-def _put(root: Path, source: Path, target: Path) -> bool:
+def _put(root: Path, source: Path, target: Path, link: bool) -> bool:
     """Give a source's file a name in the target unless that is taken; says whether both share their bytes."""
-    if not link_file(source, target):
+    if not (link and link_file(source, target)):
         commit_file(target, read_file(root, source, limit=MAX_PART_BYTES))
     return os.path.samefile(source, target)

@@ -96,7 +96,11 @@ class Verdict:
         for group in _grouped(self.problems):
             lines += _rendered_group(group, self.path)
         if not self.ok:
-            lines += ["", f"to do: vtt store repair {self.path}", *_after_repair(self.problems)]
+            lines += [
+                "",
+                f"to do: vtt store repair {self.path}",
+                *(f"       {line}" for line in commands_after(self.problems)),
+            ]
         return "\n".join(lines)
 
 
@@ -150,12 +154,12 @@ def _commands(problems: Iterable[Problem]) -> list[str]:
     return list(dict.fromkeys(problem.remake for problem in problems if problem.remake))
 
 
-def _after_repair(problems: Iterable[Problem]) -> list[str]:
-    """What to run after the repair."""
+def commands_after(problems: Iterable[Problem]) -> list[str]:
+    """What to run after a repair, so that everything that left is made again."""
     lost = [
         problem for problem in problems if problem.feature is not None and problem.kind not in ("stray", "snapshot")
     ]
-    lines = [f"       {command}" for command in _commands(lost)]
+    lines = _commands(lost)
     if any(problem.remake is None for problem in lost):
-        lines.append("       and the `vtt extract` that made the rest: no receipt says with which options")
+        lines.append("and the `vtt extract` that made the rest: no receipt says with which options")
     return lines

@@ -13,7 +13,7 @@ from .collect import finish_interrupted
 from .commit import commit_file, make_folders, move_file
 from .format import SUFFIXES, load_format
 from .layout import Layout, part_name, refuse_links
-from .problem import Problem, counted
+from .problem import Problem, commands_after, counted
 from .snapshot import read_snapshot, snapshot_file, snapshot_numbers
 from .store import SCHEMA_TEXT
 from .survey import Slot, survey
@@ -90,10 +90,8 @@ class Repaired:
     def _next(self) -> list[str]:
         if self.dry_run:
             return [f"nothing was changed; to do: vtt store repair {self.path}"]
-        if not any(problem.feature for problem in self.problems):
-            return []
-        commands = self.remake or ("the `vtt extract` that filled this store (no receipt says with which options)",)
-        return [f"to make again what is missing: {command}" for command in commands]
+        commands = commands_after(self.problems)
+        return ["to make again what is missing:", *(f"  {command}" for command in commands)] if commands else []
 
 
 def repair(path: str | Path, *, full: bool = True, dry_run: bool = False, progress: bool = False) -> Repaired:

@@ -2,7 +2,6 @@
 
 import hashlib
 
-import numpy as np
 import pyarrow as pa
 
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
@@ -83,8 +82,3 @@ DEEP_HARMS = {
     "another whole part": _swap_rows,
 }
 """What only reading every byte finds."""
-
-
-def with_nan(values):
-    values[3] = np.nan
-    return values

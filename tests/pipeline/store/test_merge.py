@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -39,21 +40,24 @@ def test_parts_of_one_plan_come_together(tmp_path, make):
     assert array_of(FeatureStore.open(tmp_path / "all")).part_path(0).samefile(array_of(one).part_path(0))
 
 
-def test_bytes_are_copied_where_they_cannot_be_shared(tmp_path, make, store_format):
+def test_bytes_are_copied_where_they_cannot_be_shared(tmp_path, make, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
     one = make("one")
-    # commit_file needs no link either: it renames without replacing
-    os_link, os.link = os.link, _refuse
-    try:
-        done = merge(tmp_path / "all", [one.path])
-    finally:
-        os.link = os_link
+    monkeypatch.setattr(os, "link", refuse)  # a commit links within one folder, by a name it has kept
+    done = merge(tmp_path / "all", [one.path])
     assert (done.linked, done.copied) == (0, 3)
     assert differences_of(tmp_path / "all", one.path) == []
     assert verify(tmp_path / "all", full=True).ok
 
 
-def _refuse(*_, **__):
-    raise OSError(18, "Invalid cross-device link")
+def test_a_copy_shares_nothing_with_its_source(tmp_path, make):
+    one = make("one")
+    done = merge(tmp_path / "all", [one.path], link=False)
+    assert (done.linked, done.copied) == (0, 3)
+    assert all(path.stat().st_nlink == 1 for path in (tmp_path / "all").rglob("*") if path.is_file())
+    assert differences_of(tmp_path / "all", one.path) == []
 
 
 def test_sources_stay_as_they_are(tmp_path, make):
