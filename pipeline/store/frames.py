@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from ..errors import StoreCorrupt, StoreError
 from .array import ArrayRef
-from .commit import commit_file
 from .index import from_parquet, to_parquet
 from .layout import read_file
 from .receipt import read_receipt
@@ -36,7 +35,7 @@ def write_frames(array: ArrayRef, part: int, frames: pa.Table) -> str:
         raise StoreError("frames have wrong columns", found=error, expected=FRAMES_SCHEMA.names) from error
     if table.num_rows != rows or any(column.null_count for column in table.columns):
         raise StoreError("frames must have one full row a row of the part", found=table.num_rows, expected=rows)
-    data = commit_file(path, to_parquet(table))
+    data = array.layout.commit(path, to_parquet(table))
     from_parquet(path, data, FRAMES_SCHEMA)
     return hashlib.sha256(data).hexdigest()
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ..errors import StoreCorrupt, StoreError
 from ..spec import Per
-from .commit import commit_file, make_folders
+from .commit import make_folders
 from .layout import Layout, read_file
 
 FRAME_SCHEMA = pa.schema(
@@ -90,7 +90,7 @@ def write_index(layout: Layout, table: pa.Table) -> str:
     identity = index_id(table)
     make_folders(layout.root, layout.indexes)
     path = layout.index_file(identity)
-    _parse(path, commit_file(path, to_parquet(table)), identity)
+    parse_index(path, layout.commit(path, to_parquet(table)), identity)
     return identity
 
 
@@ -102,7 +102,7 @@ def read_index(layout: Layout, identity: str) -> pa.Table:
         StoreCorrupt: the file is damaged, or holds other rows.
     """
     path = layout.index_file(identity)
-    return _parse(path, read_file(layout.root, path, limit=MAX_INDEX_BYTES), identity)
+    return parse_index(path, read_file(layout.root, path, limit=MAX_INDEX_BYTES), identity)
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -112,7 +112,7 @@ def to_parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def from_parquet(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
+def from_parquet(path: Path | str, data: bytes, schema: pa.Schema) -> pa.Table:
     """The table of :func:`to_parquet`; StoreCorrupt (naming ``path``) if the bytes are anything else."""
     try:
         file = pq.ParquetFile(
@@ -133,7 +133,8 @@ def from_parquet(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _parse(path: Path, data: bytes, identity: str) -> pa.Table:
+def parse_index(path: Path | str, data: bytes, identity: str) -> pa.Table:
+    """The rows in the bytes of an index; StoreCorrupt (naming ``path``) if they are not the ones its id names."""
     schema = _schema_in(path, data)
     table = from_parquet(path, data, schema)
     found = index_id(table)
@@ -142,7 +143,7 @@ def _parse(path: Path, data: bytes, identity: str) -> pa.Table:
     return table
 
 
-def _schema_in(path: Path, data: bytes) -> pa.Schema:
+def _schema_in(path: Path | str, data: bytes) -> pa.Schema:
     try:
         names = pq.read_schema(pa.BufferReader(data)).names
     except (pa.ArrowException, OSError, ValueError, EOFError) as error:

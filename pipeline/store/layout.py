@@ -17,8 +17,11 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
+from ..place import Place, StoreUrl
+from .commit import commit_file, make_folders
 
 SCHEMA = 1
 """The layout this code writes. Older layouts are read for ever, newer ones are refused by name."""
@@ -39,11 +42,64 @@ INDEX_ID = re.compile(r"[0-9a-f]{16}")
 PART_NAME = re.compile(r"[0-9]{6}")
 
 
+class Backing(Protocol):
+    """What stands behind a store whose root is the local copy of a remote one (:mod:`.mirror`)."""
+
+    url: StoreUrl
+
+    def prepare(self) -> list[str]:
+        """Make the remote place if it can be made; returns what lies at its top."""
+
+    def refresh(self) -> None:
+        """Bring the copy's small files to what the remote place has now."""
+
+    def commit(self, path: Path, data: bytes) -> bytes:
+        """Create a file at the remote place, then in the copy; returns what is there."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a small file, here or there; afterwards it is here."""
+
+    def expect(self, path: Path, size: int) -> None:
+        """StoreIncomplete or StoreCorrupt unless the remote place has this file, of this size."""
+
+    def provide(self, path: Path, size: int, sha256: str) -> None:
+        """See to it that a part's file is here, whole."""
+
+
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one store. Every name is checked before it becomes part of a path."""
+    """The paths of one store. Every name is checked before it becomes part of a path.
+
+    Args:
+        root: the store's folder.
+        remote: what stands behind it, if it is the local copy of a remote store.
+    """
 
     root: Path
+    remote: Backing | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the store is, for people: its folder, or its URL."""
+        return self.root if self.remote is None else self.remote.url
+
+    def prepare(self) -> list[str]:
+        """Make the store's folder; returns the names in it (at the remote place, if that is where the store is)."""
+        existing = next(folder for folder in (self.root, *self.root.parents, Path()) if folder.is_dir())
+        make_folders(existing, self.root)
+        names = os.listdir(self.root) if self.remote is None else self.remote.prepare()
+        return sorted(name for name in names if not name.startswith("."))
+
+    def commit(self, path: Path, data: bytes) -> bytes:
+        """Create a file of the store unless it exists; returns the bytes that are there (:func:`.commit.commit_file`).
+
+        In a remote store the remote place decides who was first.
+        """
+        return commit_file(path, data) if self.remote is None else self.remote.commit(path, data)
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a receipt; of a remote store, whether there is one by now."""
+        return os.path.lexists(path) or (self.remote is not None and self.remote.exists(path))
 
     @property
     def schema_file(self) -> Path:

@@ -1,9 +1,9 @@
 """What a store holds, for people and for scripts."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from ..place import Place
 from ..spec import FeatureSpec
 from .array import ArrayRef
 from .receipt import read_receipt
@@ -64,7 +64,7 @@ class FeatureSummary:
 class StoreSummary:
     """A store and its features, by key."""
 
-    path: Path
+    path: Place
     features: tuple[FeatureSummary, ...]
 
     @property
@@ -92,7 +92,7 @@ def summarise(store: FeatureStore) -> StoreSummary:
     arrays: dict[str, list[ArrayRef]] = {}
     for array in store.arrays():
         arrays.setdefault(array.key, []).append(array)
-    return StoreSummary(store.path, tuple(_summarise_feature(found) for found in arrays.values()))
+    return StoreSummary(store.place, tuple(_summarise_feature(found) for found in arrays.values()))
 
 
 def readable_bytes(count: int) -> str:

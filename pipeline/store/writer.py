@@ -1,7 +1,6 @@
 """Committing: how a part enters a store, whole or not at all, whoever else is writing."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import JsonValue
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .array import ArrayRef, load_array
-from .commit import commit_file, make_folders
+from .commit import make_folders
 from .format import DamageError, count_not_finite, load_format
 from .frames import write_frames
 from .layout import SCHEMA, part_name
@@ -53,14 +52,14 @@ def commit_part(
     array = _array_of(store, plan)
     _check_values(array, part, values)
     path = array.receipt_path(part)
-    if os.path.lexists(path):
+    if store.layout.exists(path):
         return read_receipt(store.layout.root, path)
     details = checked_info(info or {})
     make_folders(store.layout.root, path.parent)
-    data = commit_file(array.part_path(part), array.format.encode(array.meta, values))
+    data = store.layout.commit(array.part_path(part), array.format.encode(array.meta, values))
     frames_sha256 = None if frames is None else write_frames(array, part, frames)
     receipt = describe_part(array, part, data, frames_sha256=frames_sha256, info=details)
-    return write_receipt(path, receipt)
+    return write_receipt(path, receipt, commit=store.layout.commit)
 
 
 def describe_part(
