@@ -89,6 +89,12 @@ def make_folders(root: Path, folder: Path) -> None:
             raise _machine_error(part, 0, error) from error
 
 
+def make_root(root: Path) -> None:
+    """Create a store's folder and whatever is missing above it; an existing one is fine."""
+    existing = next(folder for folder in (root, *root.parents, Path()) if folder.is_dir())
+    make_folders(existing, root)
+
+
 def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["link", "rename", "exists"]:
     """Give a finished file its final name unless that name is taken; says by which way it got it.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MachineError, MissingDependency, StoreCorrupt, StoreError
 from ..place import StoreUrl
-from .remote import Patience, said
+from .remote import Listed, Patience, said
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -50,21 +50,21 @@ class HubRemote:
         """Make the repository unless it is there."""
         self._ask(lambda: self._api.create_repo(**self._repo, private=private, exist_ok=True))
 
-    def files(self) -> dict[str, int]:
-        """Every file below the prefix and its bytes."""
+    def files(self) -> dict[str, Listed]:
+        """Every file below the prefix."""
         from huggingface_hub.errors import EntryNotFoundError
         from huggingface_hub.hf_api import RepoFile
 
-        def listed() -> dict[str, int]:
+        def listed() -> dict[str, Listed]:
             folder = self._prefix.rstrip("/") or None
             tree = self._api.list_repo_tree(**self._repo, path_in_repo=folder, recursive=True, revision=self._revision)
-            return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+            return {entry.path: Listed(entry.size, entry.blob_id) for entry in tree if isinstance(entry, RepoFile)}
 
         try:
             found = self._ask(listed)
         except EntryNotFoundError:
             return {}
-        return {path.removeprefix(self._prefix): size for path, size in found.items()}
+        return {path.removeprefix(self._prefix): file for path, file in found.items()}
 
     def has(self, name: str) -> bool:
         """Whether the branch has this file now."""

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
 from ..place import Place, StoreUrl
-from .commit import commit_file, make_folders
+from .commit import commit_file, make_root
 
 SCHEMA = 1
 """The layout this code writes. Older layouts are read for ever, newer ones are refused by name."""
@@ -85,8 +85,7 @@ class Layout:
 
     def prepare(self) -> list[str]:
         """Make the store's folder; returns the names in it (at the remote place, if that is where the store is)."""
-        existing = next(folder for folder in (self.root, *self.root.parents, Path()) if folder.is_dir())
-        make_folders(existing, self.root)
+        make_root(self.root)
         names = os.listdir(self.root) if self.remote is None else self.remote.prepare()
         return sorted(name for name in names if not name.startswith("."))
 

@@ -14,16 +14,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..errors import StoreCorrupt, StoreIncomplete
+from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..place import StoreUrl
-from .commit import Calls, commit_file, make_folders
+from .commit import Calls, commit_file, make_folders, make_root
 from .layout import read_file
 from .names import LIMITS, Kind, parse_name
 from .proof import prove
 from .receipt import Receipt, parse_receipt
-from .remote import Remote
+from .remote import Listed, Remote
+from .tags import read_tags, write_tags
 
 THREADS = 16
+TAGS = ".tags.json"
 _UNSYNCED = Calls(fsync=lambda _: None)  # what a crash damages here is found and fetched again
 
 
@@ -38,7 +40,8 @@ class Mirror:
 
     def __init__(self, url: StoreUrl, root: Path, remote: Remote) -> None:
         self.url, self.root, self.remote = url, root, remote
-        self._there: dict[str, int] = {}
+        self._there: dict[str, Listed] = {}
+        self._tags: dict[str, str] = {}
         self._proven: set[tuple[str, str]] = set()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -54,18 +57,24 @@ class Mirror:
             StoreCorrupt: a small file is not what its name, its checksum or its receipt says.
             MachineError: the place does not answer, or does not let us in.
         """
-        self._there = {name: size for name, size in self.remote.files().items() if parse_name(name) is not None}
+        self._there = {name: file for name, file in self.remote.files().items() if parse_name(name) is not None}
         self._remove_gone()
+        if not self._there:
+            return
+        make_root(self.root)
+        self._tags = read_tags(self.root / TAGS)
         found = sorted((parsed.kind, name) for name in self._there if (parsed := parse_name(name)))
         for kind in Kind:
             if kind not in (Kind.PART, Kind.FRAMES):  # parts come when they are read, frames with their receipts
                 self._each(name for of, name in found if of is kind)
+        self._tags = {name: self._tag(name) for kind, name in found if kind is not Kind.PART}
+        write_tags(self.root / TAGS, self._tags)
 
     def commit(self, path: Path, data: bytes) -> bytes:
         """Create a file at the place unless it is there, then in the copy; returns the bytes that are there."""
         name = self._name(path)
         found = self.remote.put([(name, data)]).get(name, data)
-        self._there[name] = len(found)
+        self._there[name] = Listed(len(found), "")
         if commit_file(path, found) != found:  # left over from a part that was taken away and made again
             path.unlink(missing_ok=True)
             commit_file(path, found)
@@ -84,10 +93,11 @@ class Mirror:
         name = self._name(path)
         if name not in self._there and not self.remote.has(name):
             raise StoreIncomplete(f"{self.url}/{name} is missing though it has a receipt", remedy="repair the store")
-        if self._there.get(name, size) != size:
+        found = self._there.get(name, Listed(size, "")).size
+        if found != size:
             raise StoreCorrupt(
                 f"{self.url}/{name} has another size than its receipt says",
-                found=f"{self._there[name]} bytes",
+                found=f"{found} bytes",
                 expected=f"{size} bytes",
                 remedy="repair the store",
             )
@@ -100,7 +110,7 @@ class Mirror:
         """
         name = self._name(path)
         with self._locks[name]:
-            if (name, sha256) in self._proven:
+            if (name, sha256) in self._proven and os.path.lexists(path):
                 return
             if not _holds(path, size, sha256):
                 self._put_here(path, self.fetch(path, size, sha256))
@@ -125,14 +135,18 @@ class Mirror:
 
     def _each(self, names: Iterable[str]) -> None:
         """Bring several small files; an interrupted download leaves the others whole."""
-        todo = [name for name in names if (name, "") not in self._proven]
+        done = {name for name, tag in self._proven if tag == self._tag(name) and os.path.lexists(self.root / name)}
+        todo = [name for name in names if name not in done]
         if todo:
             with ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(self._bring, todo))
 
     def _bring(self, name: str) -> None:
-        """See to it that the copy has this small file, proven; a receipt after its frames."""
-        data = self._here(name)
+        """See to it that the copy has this small file, proven; a receipt after its frames.
+
+        One that the place may have made again since it was fetched is fetched again.
+        """
+        data = self._here(name) if self._tags.get(name) == self._tag(name) else None
         fresh = data is None
         if data is None:
             try:
@@ -144,7 +158,7 @@ class Mirror:
             self._bring_frames(name, parse_receipt(name, data))
         if fresh:
             self._put_here(self.root / name, data)
-        self._proven.add((name, ""))
+        self._proven.add((name, self._tag(name)))
 
     def _here(self, name: str) -> bytes | None:
         """The copy's own bytes of a small file if they prove themselves; what does not is removed."""
@@ -154,7 +168,7 @@ class Mirror:
             prove(name, name, data)
         except StoreIncomplete:
             return None
-        except StoreCorrupt:
+        except StoreError:  # damaged, or a link
             path.unlink(missing_ok=True)
             return None
         return data
@@ -190,7 +204,9 @@ class Mirror:
         for name in sorted(gone, key=_kind, reverse=True):
             if not self.remote.has(name):
                 (self.root / name).unlink(missing_ok=True)
-                self._proven = {pair for pair in self._proven if pair[0] != name}
+
+    def _tag(self, name: str) -> str:
+        return self._there[name].tag if name in self._there else ""
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

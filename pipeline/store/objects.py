@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MachineError, MissingDependency, StoreCorrupt, StoreError
 from ..place import StoreUrl
-from .remote import Patience, said
+from .remote import Listed, Patience, said
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, S3Config
@@ -46,11 +46,13 @@ class ObjectRemote:
     def create(self, *, private: bool) -> None:
         """Nothing: a bucket is made by its owner, a prefix by the first file."""
 
-    def files(self) -> dict[str, int]:
-        """Every file below the prefix and its bytes."""
+    def files(self) -> dict[str, Listed]:
+        """Every file below the prefix."""
         pages = self._ask(lambda: [*self._obstore.list(self._store, self._prefix or None)])
-        found = {entry["path"]: entry["size"] for page in pages for entry in page}
-        return {name.removeprefix(self._prefix): size for name, size in found.items()}
+        found = [entry for page in pages for entry in page]
+        return {
+            entry["path"].removeprefix(self._prefix): Listed(entry["size"], entry["e_tag"] or "") for entry in found
+        }
 
     def has(self, name: str) -> bool:
         """Whether there is such an object."""

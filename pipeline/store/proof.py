@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import StoreCorrupt
 from .array import parse_array
+from .format import SUFFIXES
 from .index import parse_index
 from .layout import Layout
 from .names import Kind, StoreName, parse_name
@@ -34,7 +35,7 @@ def _prove(where: str, name: StoreName, data: bytes) -> None:
         case Kind.INDEX:
             parse_index(where, data, name.index_id)
         case Kind.CLAIM:
-            if name.key not in data.decode(errors="replace"):
+            if data not in {f"{name.key}{suffix}\n".encode() for suffix in SUFFIXES}:
                 raise StoreCorrupt(f"{where} is the claim of another array", found=data[:100])
         case Kind.METADATA:
             parse_array(Layout(Path(where)), name.index_id, name.folder, data)

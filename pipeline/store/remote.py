@@ -7,12 +7,19 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import MachineError
 from ..place import StoreUrl, without_secrets
 
 MAX_SAID = 200
+
+
+class Listed(NamedTuple):
+    """A file at a remote place: its bytes, and a word that changes when it is made again ("" if there is none)."""
+
+    size: int
+    tag: str
 
 
 class Remote(Protocol):
@@ -29,8 +36,8 @@ class Remote(Protocol):
     def create(self, *, private: bool) -> None:
         """Make the place if it can be made and is not there."""
 
-    def files(self) -> dict[str, int]:
-        """Every file and its bytes."""
+    def files(self) -> dict[str, Listed]:
+        """Every file."""
 
     def has(self, name: str) -> bool:
         """Whether there is such a file, now."""
