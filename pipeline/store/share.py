@@ -8,7 +8,9 @@ from ..manifest import DatasetManifest
 from ..place import Place, StoreUrl
 from .card import MARK, describe_features, describe_rows, write_card
 from .folder import FolderRemote
+from .layout import Layout
 from .listing import readable_bytes
+from .mirror import Mirror
 from .names import Kind, parse_name
 from .remote import Remote, open_remote
 from .selection import Parcel, Selection, select
@@ -60,7 +62,7 @@ def push(
     if card is None:
         return done
     if _others(before, parcels):  # the card is of all that is there
-        copy = FeatureStore.open(url)
+        copy = FeatureStore.open(Layout(url.folder, Mirror(url, url.folder, remote)))
         card = _card(url, copy, select(copy, Selection()), manifest)
     return replace(done, card=card, card_written=card is not None and _write(remote, before, card))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete, StoreMismatch
 from .array import ArrayRef
+from .index import MAX_INDEX_BYTES
 from .layout import read_file
 from .listing import readable_bytes
 from .mirror import Mirror
@@ -108,15 +109,7 @@ def copy_parts(parcels: Sequence[Parcel], source: str, target: Remote, *, tick: 
     """
     plan, there = plan_copy(parcels, source, target.url), target.files()
     _refuse_strangers(target, there)
-    found = target.put(_small_files(parcels))
-    for name, data in found.items():
-        if not name.startswith("indexes/"):  # the same rows may be written as parquet in more than one way
-            raise StoreMismatch(
-                f"{target.url} has these rows in another way",
-                found=f"{name}: {data[:80]!r}",
-                expected="the same format, tier and computation",
-                remedy="use another place",
-            )
+    _put_small_files(parcels, target, there)
     todo = [(parcel.array, part, receipt) for parcel in parcels for part, receipt in parcel.receipts.items()]
     waiting = [item for item in todo if _name(item[0], item[0].receipt_path(item[1])) not in there]
     kept = sum(_differs(target, item) for item in todo if item not in waiting)
@@ -143,6 +136,26 @@ def part_bytes(array: ArrayRef, part: int, receipt: Receipt) -> bytes:
     if isinstance(array.layout.remote, Mirror):
         return array.layout.remote.fetch(path, receipt.bytes, receipt.sha256)
     raise StoreCorrupt(f"{path} is not what its receipt says", expected=receipt.sha256, remedy="repair the store")
+
+
+def _put_small_files(parcels: Sequence[Parcel], target: Remote, there: Iterable[str]) -> None:
+    """Create what parts rest on; what is there already is compared before anything is created."""
+    ours, listed = dict(_small_files(parcels)), set(there)
+    for name in ours.keys() & listed:
+        _refuse_other(target, name, ours[name], target.get(name, limit=MAX_INDEX_BYTES))
+    for name, data in target.put(ours.items()).items():
+        _refuse_other(target, name, ours[name], data)
+
+
+def _refuse_other(target: Remote, name: str, ours: bytes, theirs: bytes) -> None:
+    if theirs == ours or name.startswith("indexes/"):  # the same rows may be written as parquet in more than one way
+        return
+    raise StoreMismatch(
+        f"{target.url} has these rows in another way",
+        found=f"{name}: {theirs[:80]!r}",
+        expected="the same format, tier and computation",
+        remedy="use another place",
+    )
 
 
 def _copy_batch(target: Remote, batch: Sequence[tuple[ArrayRef, int, Receipt]]) -> int:
