@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..manifest import DatasetManifest
 from ..place import Place, StoreUrl
 from .card import MARK, describe_features, describe_rows, write_card
@@ -12,6 +13,7 @@ from .layout import Layout
 from .listing import readable_bytes
 from .mirror import Mirror
 from .names import Kind, parse_name
+from .receipt import read_receipt
 from .remote import Remote, open_remote
 from .selection import Parcel, Selection, select
 from .store import FeatureStore
@@ -78,6 +80,28 @@ def pull(url: StoreUrl, folder: Path, selection: Selection, *, dry_run: bool = F
         return plan_copy(parcels, str(url), str(folder))
     FeatureStore.create(folder)
     return copy_parts(parcels, str(url), FolderRemote(folder), tick=_ticker(parcels, say))
+
+
+def fetch_all(url: StoreUrl) -> tuple[Path, tuple[StoreError, ...]]:
+    """Bring every part of a remote store into its local copy, to look at it as a folder.
+
+    Returns:
+        The copy's folder, and what kept a part from coming: it is missing there, or not what its receipt says.
+
+    Raises:
+        StoreCorrupt: a small file at the place is damaged. MachineError: the place does not answer.
+    """
+    store = FeatureStore.open(url)
+    problems: list[StoreError] = []
+    for array in store.arrays():
+        for part in array.finished_parts():
+            receipt = read_receipt(store.path, array.receipt_path(part))
+            try:
+                if array.layout.remote is not None:
+                    array.layout.remote.provide(array.part_path(part), receipt.bytes, receipt.sha256)
+            except (StoreIncomplete, StoreCorrupt) as error:
+                problems.append(error)
+    return store.path, tuple(problems)
 
 
 def _card(url: StoreUrl, store: FeatureStore, parcels: list[Parcel], manifest: DatasetManifest | None) -> str | None:

@@ -15,7 +15,7 @@ from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store import FRAMES_SCHEMA, FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.receipt import read_receipt
 from visual_thought.pipeline.store.selection import Selection, parse_episodes, select
-from visual_thought.pipeline.store.share import pull, push
+from visual_thought.pipeline.store.share import fetch_all, pull, push
 
 from .toys import (
     FORMAT_NAMES,
@@ -191,6 +191,17 @@ def test_a_part_damaged_at_the_remote_place_never_arrives(tmp_path, url):
         pull(url, tmp_path / "theirs", Selection())
     assert not (tmp_path / "theirs" / name).exists()
     assert not (tmp_path / "theirs" / store.arrays()[0].receipt_path(1).relative_to(store.path)).exists()
+
+
+def test_a_whole_remote_store_can_be_brought_here_and_what_cannot_come_is_named(tmp_path, url):
+    store, _ = filled_store(tmp_path / "mine")
+    push(store.path, url, Selection())
+    first, second = (store.arrays()[0].part_path(part).relative_to(store.path) for part in (0, 1))
+    flip(tmp_path / "shared" / first, 800)
+    (tmp_path / "shared" / second).unlink()
+    folder, problems = fetch_all(url)
+    assert [type(problem) for problem in problems] == [StoreCorrupt, StoreIncomplete]
+    assert [path.name for path in folder.rglob("c.*")] == ["c.2.0.0"]
 
 
 def test_what_cannot_be_selected_is_named(tmp_path):
