@@ -10,7 +10,7 @@ from .index import parse_index
 from .layout import Layout
 from .names import Kind, StoreName, parse_name
 from .receipt import parse_receipt
-from .store import refuse_other_schema
+from .schema import refuse_other_schema
 
 
 def prove(where: str, name: str, data: bytes) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import StoreCorrupt, StoreError, StoreIncomplete
+from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
 from ..manifest import DatasetManifest
 from ..place import Place, StoreUrl
 from .card import MARK, describe_features, describe_rows, write_card
@@ -107,7 +107,11 @@ def fetch_all(url: StoreUrl) -> tuple[Path, tuple[StoreError, ...]]:
 def _card(url: StoreUrl, store: FeatureStore, parcels: list[Parcel], manifest: DatasetManifest | None) -> str | None:
     if url.scheme != "hf":
         return None
-    return write_card(url, describe_features(parcels), describe_rows(store, parcels), manifest)
+    rows = describe_rows(store, parcels)
+    datasets = sorted({of.repo_id for of in rows})
+    if manifest is not None and manifest.repo_id not in datasets:
+        raise ConfigError("the manifest is of another dataset", found=manifest.repo_id, expected=datasets)
+    return write_card(url, describe_features(parcels), rows, manifest)
 
 
 def _others(before: Iterable[str], parcels: list[Parcel]) -> bool:

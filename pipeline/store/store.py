@@ -1,6 +1,5 @@
 """A feature store as its readers see it: features by name, rows by number."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Never
 
@@ -14,14 +13,12 @@ from ..spec import FeatureSpec, canonical_json, differences
 from .array import ArrayRef, list_arrays
 from .frames import read_frames
 from .index import read_index
-from .layout import NEEDS, SCHEMA, Layout, part_name, read_file
+from .layout import Layout, part_name, read_file
 from .reader import RowReader, Verify
+from .schema import SCHEMA_TEXT, refuse_other_schema
 
 if TYPE_CHECKING:
     import torch
-
-_KIND = "visual_thought feature store"
-SCHEMA_TEXT = canonical_json({"kind": _KIND, "needs": NEEDS, "schema": SCHEMA}) + "\n"
 
 
 class FeatureStatus(NamedTuple):
@@ -235,21 +232,3 @@ def _told_apart(named: Mapping[str, FeatureSpec]) -> list[str]:
     for key, spec in others:
         lines += [f"{key} ({'; '.join(differences(spec.compute, first.compute))} of {first_key})"]
     return lines
-
-
-def refuse_other_schema(place: Place | str, data: bytes) -> None:
-    """StoreError if the bytes of a ``vtt.json`` say that this release cannot read the store."""
-    try:
-        said = json.loads(data)
-        kind, version, needs = said["kind"], said["schema"], said["needs"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StoreCorrupt(f"{place}/vtt.json is damaged", expected=SCHEMA_TEXT.strip()) from error
-    if kind == _KIND and isinstance(version, int) and version > SCHEMA:
-        raise StoreError(
-            f"{place} was written by a newer release",
-            found=f"schema {version}",
-            expected=f"schema {SCHEMA} at most",
-            remedy=f"needs visual-thought >= {needs}",
-        )
-    if data != SCHEMA_TEXT.encode():
-        raise StoreCorrupt(f"{place}/vtt.json is damaged", found=said, expected=SCHEMA_TEXT.strip())

@@ -21,8 +21,8 @@ from .mirror import Mirror
 from .names import LIMITS, Kind
 from .receipt import Receipt, parse_receipt, receipt_text
 from .remote import Remote
+from .schema import SCHEMA_TEXT, refuse_other_schema
 from .selection import Parcel
-from .store import SCHEMA_TEXT, refuse_other_schema
 from .writer import describe_part
 
 THREADS = 4

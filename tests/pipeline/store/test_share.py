@@ -294,6 +294,12 @@ def test_the_card_of_a_real_robot_does_not_speak_of_simulation(tmp_path):
     assert header["license"] == "other"
 
 
+def test_a_manifest_of_another_dataset_is_refused(tmp_path):
+    store, _ = filled_store(tmp_path / "mine")
+    with pytest.raises(ConfigError, match="of another dataset"):
+        card_of(store, tmp_path, replace(MANIFEST, repo_id="lab/cloth"))
+
+
 def test_without_a_manifest_the_card_states_no_licence(tmp_path):
     store, _ = filled_store(tmp_path / "mine")
     header, text = card_of(store, tmp_path, None)
@@ -307,7 +313,7 @@ def test_nothing_in_a_card_can_be_markup(tmp_path):
     store = FeatureStore.create(tmp_path / "mine")
     table = some_frames(repo_id="lab/<b>`|x")
     fill(store, spec, table, some_values(spec))
-    _, text = card_of(store, tmp_path)
+    _, text = card_of(store, tmp_path, None)
     outside = "".join(text.split("`")[::2])
     assert "<script>" not in outside
     assert "<b>" not in outside
