@@ -74,6 +74,8 @@ def proxy(target_port, faults):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1  # head and body in one packet: no waiting for an acknowledgement between them
 
         def forward(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -155,6 +157,8 @@ def hub_server(hub):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1  # head and body in one packet: no waiting for an acknowledgement between them
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
