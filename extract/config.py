@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..pipeline.errors import ConfigError
+from ..pipeline.place import Place
 from ..pipeline.spec import Resize
 
 
@@ -15,8 +16,8 @@ class ExtractConfig:
 
     manifest: str | Path
     """A data manifest: a YAML file, or the name of one that comes with the package."""
-    store: Path
-    """The feature store's folder; created if it is not there."""
+    store: Place
+    """The feature store's folder or URL; created if it is not there."""
     checkpoint: str = "lerobot/xvla-base"
     """The backbone's weights: a directory, or a Hub id."""
     checkpoint_revision: str | None = None
@@ -82,8 +83,8 @@ class StoredFeature:
 class StoreManifest:
     """What ``extract`` returns: where the features are, what they are, and what it took."""
 
-    store: Path
-    """The feature store's folder."""
+    store: Place
+    """The feature store's folder or URL."""
     features: tuple[StoredFeature, ...]
     """One entry a feature asked for."""
     frames: int

@@ -3,12 +3,12 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ..pipeline.errors import MachineError, StoreMismatch
+from ..pipeline.place import Place, folder_of
 from ..pipeline.spec import FeatureSpec, differences
 from ..pipeline.store import ArrayPlan, FeatureStore, plan_array
 from .backbones import find_backbone
@@ -62,7 +62,7 @@ class ExtractionPlan:
     dataset: Dataset
     features: tuple[FeaturePlan, ...]
     free_bytes: int
-    """Free space on the store's disk, now."""
+    """Free space on the disk of the store, or of the local copy of a remote one, now."""
 
     @property
     def specs(self) -> tuple[FeatureSpec, ...]:
@@ -226,8 +226,8 @@ def _require_fingerprint(spec: FeatureSpec, expected: str | None, known: Mapping
     )
 
 
-def _free_bytes(store: Path) -> int:
-    place = store.absolute()
+def _free_bytes(store: Place) -> int:
+    place = folder_of(store).absolute()
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..pipeline.config import apply_overrides, build, load_yaml
 from ..pipeline.errors import ConfigError
+from ..pipeline.place import Place
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -87,8 +88,8 @@ class TrainConfig:
 
     task: str
     """What is learned, by its name in the registry (``ground``)."""
-    store: Path
-    """The feature store to read."""
+    store: Place
+    """The feature store to read: a folder or a URL."""
     manifest: str
     """The data manifest (a name or a path) that says which episodes, splits and labels."""
     out: Path
@@ -171,7 +172,7 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
 
 
 def build_config(
-    recipe: str | Path, overrides: Sequence[str] = (), *, store: Path, manifest: str, out: Path, resume: bool = False
+    recipe: str | Path, overrides: Sequence[str] = (), *, store: Place, manifest: str, out: Path, resume: bool = False
 ) -> TrainConfig:
     """The config of a run: a recipe, ``key=value`` overrides, and where to read and write.
 

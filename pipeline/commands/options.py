@@ -9,12 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
+from ..place import Place, parse_place
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; no progress bars.")]
 
 
 def hash_cache() -> Path:
     """Folder that remembers file hashes (``$XDG_CACHE_HOME/visual-thought``)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visual-thought"
+
+
+def store_cache() -> Path:
+    """Folder of local copies of remote stores."""
+    return hash_cache() / "stores"
+
+
+def store_place(text: str) -> Place:
+    """A store as it is named on a command line: a folder or a URL. ConfigError for a URL that cannot be a store's."""
+    return parse_place(text, cache=store_cache())
 
 
 def lerobot_home() -> Path | None:

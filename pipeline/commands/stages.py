@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError
-from .options import JsonFlag, answer, hash_cache, lerobot_home
+from .options import JsonFlag, answer, hash_cache, lerobot_home, store_cache, store_place
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def extract(
     manifest: Annotated[str, typer.Argument(help="A data manifest: a YAML file, or the name of a shipped one.")],
-    store: Annotated[Path, typer.Option(help="The feature store; made if it is not there.")],
+    store: Annotated[str, typer.Option(help="The feature store, a folder or a URL; made if it is not there.")],
     backbone: Annotated[str, typer.Option(help="X-VLA checkpoint: a directory or a Hub id.")] = "lerobot/xvla-base",
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub checkpoint.")] = None,
     features: Annotated[str, typer.Option(help="Features to extract, comma-separated.")] = "z,r",
@@ -39,7 +39,7 @@ def extract(
 
     values = {
         "manifest": manifest,
-        "store": str(store),
+        "store": store_place(store),
         "checkpoint": backbone,
         "checkpoint_revision": revision,
         "features": [name.strip() for name in features.split(",") if name.strip()],
@@ -68,7 +68,7 @@ def extract(
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe: the name of a shipped one, or a YAML file.")],
-    store: Annotated[Path, typer.Option(help="The feature store to read.")],
+    store: Annotated[str, typer.Option(help="The feature store to read, a folder or a URL.")],
     out: Annotated[Path, typer.Option(help="The run folder; must be new, or the one to --resume.")],
     manifest: Annotated[str, typer.Option(help="The data manifest: episodes, splits, labels.")],
     overrides: Annotated[
@@ -91,7 +91,7 @@ def train(
         changes.append("progress=false")
     if allow_partial:
         changes.append("loader.allow_partial=true")
-    config = build_config(recipe, changes, store=store, manifest=manifest, out=out, resume=resume)
+    config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)
 
@@ -101,7 +101,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where the report goes; default: RUN/eval.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
-    store: Annotated[Path | None, typer.Option(help="The feature store, if it moved.")] = None,
+    store: Annotated[str | None, typer.Option(help="The feature store, if it moved: a folder or a URL.")] = None,
     manifest: Annotated[str | None, typer.Option(help="The data manifest, if it moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="The dataset's folder, for pictures, if it moved.")] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
@@ -118,7 +118,8 @@ def evaluate(
         "out": str(out or runs[0] / "eval"),
         "split": split,
         "checkpoint": checkpoint,
-        "store": store and str(store),
+        "store": store and store_place(store),
+        "store_cache": str(store_cache()),
         "manifest": manifest,
         "root": root and str(root),
         "figures": figures,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from . import store_share, store_tiers
-from .options import JsonFlag, answer
+from .options import JsonFlag, answer, store_place
 
 app = typer.Typer(help="Look into, check, repair, join and share feature stores.", no_args_is_help=True)
 
@@ -23,12 +23,15 @@ def _group() -> None:
 
 
 @app.command("ls")
-def list_features(store: StorePath, as_json: JsonFlag = False) -> None:
+def list_features(
+    store: Annotated[str, typer.Argument(help="The feature store: a folder or a URL.")],
+    as_json: JsonFlag = False,
+) -> None:
     """List a store's features: rows there and planned, bytes, and what made them."""
     from ..store import FeatureStore
     from ..store.listing import summarise
 
-    summary = summarise(FeatureStore.open(store))
+    summary = summarise(FeatureStore.open(store_place(store)))
     answer(summary.to_json(), summary.render(), as_json)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import MachineError
-from .layout import read_file, refuse_links, retry_stale
+from .files import read_file, refuse_links, retry_stale
 
 FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
@@ -152,6 +152,12 @@ def make_folders(root: Path, folder: Path) -> None:
                 _sync_folder(part.parent, SYSTEM)
         except OSError as error:
             raise _machine_error(part, 0, error) from error
+
+
+def make_root(root: Path) -> None:
+    """Create a store's folder and whatever is missing above it; an existing one is fine."""
+    existing = next(folder for folder in (root, *root.parents, Path()) if folder.is_dir())
+    make_folders(existing, root)
 
 
 def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["link", "rename", "exists"]:

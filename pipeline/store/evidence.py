@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import StoreError, StoreIncomplete
 from .array import ArrayRef
 from .codecs import decompress
+from .files import open_file, read_file
 from .format import DamageError, count_not_finite
 from .frames import FRAMES_SCHEMA
 from .index import from_parquet
-from .layout import open_file, part_name, read_file
+from .layout import part_name
 from .problem import Problem, counted
 from .receipt import Receipt, checksum_digits
 from .survey import Slot, reason

@@ -8,9 +8,8 @@ import pyarrow as pa
 
 from ..errors import StoreCorrupt, StoreError
 from .array import ArrayRef
-from .commit import commit_file
+from .files import read_file
 from .index import from_parquet, to_parquet
-from .layout import read_file
 from .receipt import read_receipt
 
 MAX_FRAMES_BYTES = 1 << 20
@@ -39,7 +38,7 @@ def write_frames(array: ArrayRef, part: int, frames: pa.Table) -> str:
         raise StoreError("frames have wrong columns", found=error, expected=FRAMES_SCHEMA.names) from error
     if table.num_rows != rows or any(column.null_count for column in table.columns):
         raise StoreError("frames must have one full row a row of the part", found=table.num_rows, expected=rows)
-    data = commit_file(path, to_parquet(table))
+    data = array.layout.commit(path, to_parquet(table))
     parse_frames(path, data, rows)
     return hashlib.sha256(data).hexdigest()
 

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from ..errors import StoreCorrupt, StoreError
 from ..spec import Per
-from .commit import commit_file, make_folders
-from .layout import Layout, read_file
+from .commit import make_folders
+from .files import read_file
+from .layout import Layout
 
 FRAME_SCHEMA = pa.schema(
     [
@@ -107,7 +108,7 @@ def write_index(layout: Layout, table: pa.Table) -> str:
     identity = index_id(table)
     make_folders(layout.root, layout.indexes)
     path = layout.index_file(identity)
-    _parse(path, commit_file(path, to_parquet(table)), identity)
+    parse_index(path, layout.commit(path, to_parquet(table)), identity)
     return identity
 
 
@@ -119,7 +120,7 @@ def read_index(layout: Layout, identity: str) -> pa.Table:
         StoreCorrupt: the file is damaged, or holds other rows.
     """
     path = layout.index_file(identity)
-    return _parse(path, read_file(layout.root, path, limit=MAX_INDEX_BYTES), identity)
+    return parse_index(path, read_file(layout.root, path, limit=MAX_INDEX_BYTES), identity)
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -130,7 +131,7 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def from_parquet(
-    path: Path, data: bytes, schema: pa.Schema, *, rows: int | None = None, most_bytes: int = MAX_TABLE_BYTES
+    path: Path | str, data: bytes, schema: pa.Schema, *, rows: int | None = None, most_bytes: int = MAX_TABLE_BYTES
 ) -> pa.Table:
     """The table of :func:`to_parquet`.
 
@@ -185,7 +186,8 @@ def _spelled_out(table: pa.Table, schema: pa.Schema, most_bytes: int) -> pa.Tabl
     return table.cast(schema).combine_chunks()
 
 
-def _parse(path: Path, data: bytes, identity: str) -> pa.Table:
+def parse_index(path: Path | str, data: bytes, identity: str) -> pa.Table:
+    """The rows in the bytes of an index; StoreCorrupt (naming ``path``) if they are not the ones its id names."""
     schema = _schema_in(path, data)
     table = from_parquet(path, data, schema)
     found = index_id(table)
@@ -195,7 +197,7 @@ def _parse(path: Path, data: bytes, identity: str) -> pa.Table:
     return table
 
 
-def _schema_in(path: Path, data: bytes) -> pa.Schema:
+def _schema_in(path: Path | str, data: bytes) -> pa.Schema:
     try:
         names = _parquet_file(data).schema_arrow.names
     except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError) as error:

@@ -13,17 +13,16 @@ Every file is created once and never changed. Names starting with "." are tempor
 A part exists if and only if its receipt does.
 """
 
-import errno
-import logging
 import os
 import re
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Protocol
 
-from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
+from ..errors import ConfigError
+from ..place import Place, StoreUrl
+from .commit import commit_file, make_root
+from .files import entries
 
 SCHEMA = 1
 """The layout this code writes. Older layouts are read for ever, newer ones are refused by name."""
@@ -36,25 +35,74 @@ PART_ROWS = 128
 
 MAX_PART_ROWS = 512
 MAX_PARTS = 10**6
-MAX_SMALL_FILE = 64 << 20
 MAX_SCHEMA_BYTES = 1 << 12
 MAX_METADATA_BYTES = 4 << 20
-
-_LOG = logging.getLogger(__name__)
 
 FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FEATURE_KEY = re.compile(r"([a-z][a-z0-9_]{0,31})-([0-9a-f]{8})")
 INDEX_ID = re.compile(r"[0-9a-f]{16}")
 PART_NAME = re.compile(r"[0-9]{6}")
+_VISIBLE = re.compile(r"[^.][\s\S]*")
 
-_NO_LINKS = "put the files themselves into the store"
+
+class Backing(Protocol):
+    """What stands behind a store whose root is the local copy of a remote one (:mod:`.mirror`)."""
+
+    url: StoreUrl
+
+    def prepare(self) -> list[str]:
+        """Make the remote place if it can be made; returns what lies at its top."""
+
+    def refresh(self) -> None:
+        """Bring the copy's small files to what the remote place has now."""
+
+    def commit(self, path: Path, data: bytes) -> bytes:
+        """Create a file at the remote place, then in the copy; returns what is there."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a small file, here or there; afterwards it is here."""
+
+    def expect(self, path: Path, size: int) -> None:
+        """StoreIncomplete or StoreCorrupt unless the remote place has this file, of this size."""
+
+    def provide(self, path: Path, size: int, sha256: str) -> None:
+        """See to it that a part's file is here, whole."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one store. Every name is checked before it becomes part of a path."""
+    """The paths of one store. Every name is checked before it becomes part of a path.
+
+    Args:
+        root: the store's folder.
+        remote: what stands behind it, if it is the local copy of a remote store.
+    """
 
     root: Path
+    remote: Backing | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the store is, for people: its folder, or its URL."""
+        return self.root if self.remote is None else self.remote.url
+
+    def prepare(self) -> list[str]:
+        """Make the store's folder; returns the names in it (at the remote place, if that is where the store is)."""
+        make_root(self.root)
+        if self.remote is None:
+            return entries(self.root.resolve(), _VISIBLE, "")
+        return sorted(name for name in self.remote.prepare() if not name.startswith("."))
+
+    def commit(self, path: Path, data: bytes) -> bytes:
+        """Create a file of the store unless it exists; returns the bytes that are there (:func:`.commit.commit_file`).
+
+        In a remote store the remote place decides who was first.
+        """
+        return commit_file(path, data) if self.remote is None else self.remote.commit(path, data)
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a receipt; of a remote store, whether there is one by now."""
+        return os.path.lexists(path) or (self.remote is not None and self.remote.exists(path))
 
     @property
     def schema_file(self) -> Path:
@@ -119,17 +167,6 @@ class Layout:
         return self.receipts_dir(index_id, key) / (part_name(part) + ".parquet")
 
 
-def warn_if_open_to_all(folder: Path) -> None:
-    """Warn, once a process, of a folder that every user of the machine may write to."""
-    if os.stat(folder).st_mode & stat.S_IWOTH:
-        _warn_once(f"{folder} is writable for every user of this machine; close it with `chmod o-w {folder}`")
-
-
-@cache
-def _warn_once(text: str) -> None:
-    _LOG.warning(text)
-
-
 def part_name(part: int) -> str:
     """Six digits: part 7 is "000007". Raises ValueError outside 0 … 999999."""
     if not 0 <= part < MAX_PARTS:
@@ -152,81 +189,3 @@ def checked(pattern: re.Pattern[str], name: str, what: str) -> str:
     if not pattern.fullmatch(name):
         raise ConfigError(f"{name!r} cannot be {what}", expected=pattern.pattern)
     return name
-
-
-def entries(folder: Path, pattern: re.Pattern[str], suffix: str) -> list[str]:
-    """Sorted names in a folder that match the pattern once the suffix is taken off; a missing folder has none.
-
-    Raises:
-        StoreError: it is a link, no folder, or cannot be read.
-    """
-    try:
-        if folder.is_symlink():
-            raise StoreError(f"{folder} is a symbolic link", remedy=_NO_LINKS)
-        names = retry_stale(os.listdir, folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be listed", found=error.strerror) from error
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return sorted(stem for stem in stems if pattern.fullmatch(stem))
-
-
-def open_file(root: Path, path: Path) -> int:
-    """Open a regular file below ``root`` for reading, following no link on the way; the caller closes it.
-
-    Raises:
-        StoreIncomplete: there is no such file.
-        StoreError: it, or a folder on the way from ``root``, is a link or no regular file.
-    """
-    refuse_links(root, path.parent)
-    try:
-        fd = retry_stale(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError as error:
-        raise StoreIncomplete(f"{path} is missing") from error
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened", found=_kind(path, error)) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise StoreError(f"{path} is not a regular file", remedy="stores hold plain files only")
-    return fd
-
-
-def read_file(root: Path, path: Path, *, limit: int = MAX_SMALL_FILE) -> bytes:
-    """The bytes of a file below ``root``; raises as :func:`open_file`, and StoreCorrupt above ``limit`` bytes."""
-    with open(open_file(root, path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise StoreCorrupt(f"{path} is too large", found=f"{size} bytes", expected=f"at most {limit}")
-        try:
-            return file.read(size)
-        except (OSError, MemoryError) as error:
-            raise StoreError(f"{path} cannot be read", found=error) from error
-
-
-def refuse_links(root: Path, folder: Path) -> None:
-    """StoreError if any folder between ``root`` (not itself checked) and ``folder`` is a symbolic link."""
-    for part in [folder, *folder.parents]:
-        if part == root:
-            return
-        try:
-            linked = part.is_symlink()
-        except OSError as error:
-            raise StoreError(f"{part} cannot be looked at", found=error.strerror) from error
-        if linked:
-            raise StoreError(f"{part} is a symbolic link", remedy=_NO_LINKS)
-    raise StoreError(f"{folder} lies outside the store {root}")
-
-
-def retry_stale[**P, R](call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
-    """Call once more if a network file system says that what it knew of a name is stale (ESTALE)."""
-    try:
-        return call(*arguments, **options)
-    except OSError as error:
-        if error.errno != errno.ESTALE:
-            raise
-    return call(*arguments, **options)
-
-
-def _kind(path: Path, error: OSError) -> str:
-    return "a symbolic link" if path.is_symlink() else str(error.strerror)

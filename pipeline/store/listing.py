@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from ..place import Place
 from ..spec import FeatureSpec
 from .array import ArrayRef
 from .receipt import Receipt, read_receipt
@@ -65,7 +65,7 @@ class FeatureSummary:
 class StoreSummary:
     """A store and its features, by key."""
 
-    path: Path
+    path: Place
     features: tuple[FeatureSummary, ...]
 
     @property
@@ -93,7 +93,7 @@ def summarise(store: FeatureStore) -> StoreSummary:
     arrays: dict[str, list[ArrayRef]] = {}
     for array in store.arrays():
         arrays.setdefault(array.key, []).append(array)
-    return StoreSummary(store.path, tuple(summarise_feature(found, _receipts(found)) for found in arrays.values()))
+    return StoreSummary(store.place, tuple(summarise_feature(found, _receipts(found)) for found in arrays.values()))
 
 
 def readable_bytes(count: int) -> str:

@@ -13,8 +13,9 @@ from ..errors import ConfigError, StoreCorrupt, StoreError, StoreMismatch
 from ..spec import differences
 from .array import ArrayRef
 from .commit import commit_file, link_file, make_folders
+from .files import read_file
 from .index import row_key
-from .layout import part_name, read_file
+from .layout import part_name
 from .listing import readable_bytes
 from .plan import refuse_other
 from .problem import counted

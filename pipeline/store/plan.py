@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..errors import StoreError, StoreMismatch
 from ..spec import FeatureSpec, Per, differences, sha256_json
 from .array import ArrayRef, load_array
-from .commit import commit_file, make_folders
+from .commit import make_folders
 from .format import ArrayMeta
 from .index import canonical, index_id, row_key, write_index
 from .int8 import ChannelScale
@@ -191,7 +191,7 @@ def _plan_new(store: FeatureStore, meta: ArrayMeta, table: pa.Table, *, dry: boo
         write_index(store.layout, table)
         _claim(array)
         make_folders(store.layout.root, array.path)
-        commit_file(array.path / array.format.metadata_name, array.format.describe(meta))
+        store.layout.commit(array.path / array.format.metadata_name, array.format.describe(meta))
         refuse_other(load_array(store.layout, array.index_id, array.path.name), spec, meta.channel_scale)
     return _plan(array, table, range(table.num_rows))
 
@@ -200,7 +200,7 @@ def _claim(array: ArrayRef) -> None:
     """Settle which format an array has before there is one; StoreMismatch if another writer chose another."""
     path = array.layout.claim_file(array.index_id, array.key)
     make_folders(array.layout.root, path.parent)
-    found = commit_file(path, (array.path.name + "\n").encode())
+    found = array.layout.commit(path, (array.path.name + "\n").encode())
     if found != (array.path.name + "\n").encode():
         raise StoreMismatch(
             f"{array.layout.root} has these rows of {array.key} in another format",

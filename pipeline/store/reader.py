@@ -7,6 +7,7 @@ finds damage and also a file that is whole but not the one the receipt was writt
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, Self
 
@@ -25,6 +26,7 @@ Verify = Literal["first", "always", "never"]
 
 _ABSENT = -1
 _CRC = 4
+_FETCHES = 8
 _REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"
 
 
@@ -43,6 +45,8 @@ class RowReader:
     Raises:
         StoreIncomplete: parts have no receipt (unless ``allow_partial``), or a receipted part lacks its file or a row.
         StoreCorrupt: a receipt, a file's size or a shard index is damaged.
+
+    The parts of a remote store come when their first row is read; until then their receipts and sizes are known.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class RowReader:
         self._size_of = np.zeros(self.num_rows, np.int64)
         self._crc_of = np.zeros(self.num_rows, np.uint32)
         self._verified = np.full(self.num_rows, verify == "never")
+        self._awaited: dict[int, int] = {}  # parts of a remote store whose files have not come: slot -> first row
         try:
             self._open_parts(arrays, allow_partial, None if only_rows is None else set(np.unique(only_rows).tolist()))
         except BaseException:
@@ -97,6 +102,8 @@ class RowReader:
         if not len(rows):
             return
         rows = rows.astype(np.int64, copy=False)
+        if self._awaited:
+            self._bring(rows)
         flat = out.reshape(len(rows), -1).view(np.uint8)  # (n, row_bytes)
         slots, offsets = self._part_of[rows].tolist(), self._offset_of[rows].tolist()
         due = np.ones(len(rows), bool) if self._verify == "always" else ~self._verified[rows]
@@ -127,7 +134,12 @@ class RowReader:
                 rows = array.meta.part_range(number)
                 if only_rows is not None and only_rows.isdisjoint(range(start + rows.start, start + rows.stop)):
                     continue
-                if number in finished:
+                if number in finished and array.layout.remote is not None:
+                    part = self._files.announce(array, number)
+                    self._awaited[len(self._files.parts) - 1] = start + rows.start
+                    self._part_of[start + rows.start : start + rows.stop] = len(self._files.parts) - 1
+                    self._crc_of[start + rows.start : start + rows.stop] = part.checksums
+                elif number in finished:
                     self._add(self._files.open(array, number), start + rows.start)
                 else:
                     missing += 1
@@ -141,12 +153,27 @@ class RowReader:
                 remedy="finish the extraction, or allow a partial store",
             )
 
+    def _bring(self, rows: Int64[np.ndarray, " n"]) -> None:
+        """Fetch the parts of these rows that have not come; several threads may want the same."""
+        slots = [slot for slot in np.unique(self._part_of[rows]).tolist() if slot in self._awaited]
+        if not slots:
+            return
+        with ThreadPoolExecutor(_FETCHES) as pool:
+            for slot, part in zip(slots, pool.map(self._files.bring, slots), strict=True):
+                start = self._awaited.get(slot)
+                if start is not None:
+                    self._enter(part, slot, start)
+                    self._awaited.pop(slot, None)  # only now: other threads read what was just entered
+
     def _add(self, part: Part, start: int) -> None:
         """Enter an opened part into the tables; ``start`` is its first global row."""
+        self._enter(part, len(self._files.parts) - 1, start)
+
+    def _enter(self, part: Part, slot: int, start: int) -> None:
         where = slice(start, start + part.receipt.rows)
-        self._part_of[where] = len(self._files.parts) - 1
+        self._part_of[where] = slot
         packed = part.array.meta.codec != "none"
-        self._gaps[len(self._files.parts) - 1] = -1 if packed else part.array.format.row_tail_bytes
+        self._gaps[slot] = -1 if packed else part.array.format.row_tail_bytes
         self._offset_of[where], self._size_of[where], self._crc_of[where] = part.offsets, part.sizes, part.checksums
 
     def _check_request(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "..."]) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from ..errors import StoreError
 from .collect import finish_interrupted
 from .commit import commit_file, make_folders, move_file
+from .files import refuse_links
 from .format import SUFFIXES, load_format
-from .layout import Layout, part_name, refuse_links
+from .layout import Layout, part_name
 from .problem import Problem, commands_after, counted
+from .schema import SCHEMA_TEXT
 from .snapshot import read_snapshot, snapshot_file, snapshot_numbers
-from .store import SCHEMA_TEXT
 from .survey import Slot, survey
 from .verify import verify
 

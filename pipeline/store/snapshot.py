@@ -18,8 +18,9 @@ from ..spec import canonical_json, sha256_json
 from .array import ArrayRef
 from .commit import commit_file, make_folders
 from .evidence import check_part
+from .files import entries, read_file
 from .format import FORMATS
-from .layout import MAX_PART_ROWS, MAX_PARTS, SCHEMA, Layout, entries, part_count, part_name, read_file
+from .layout import MAX_PART_ROWS, MAX_PARTS, SCHEMA, Layout, part_count, part_name
 from .listing import readable_bytes
 from .problem import counted
 from .receipt import MAX_PART_BYTES, Sha256

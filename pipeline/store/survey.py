@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..errors import StoreError, StoreIncomplete
 from .array import ArrayRef, load_array
+from .files import entries, read_file
 from .format import SUFFIXES, StoreFormat, load_format
-from .layout import FEATURE_KEY, INDEX_ID, PART_NAME, Layout, entries, read_file
+from .layout import FEATURE_KEY, INDEX_ID, PART_NAME, Layout
 from .problem import Problem
 from .receipt import Receipt, read_receipt
 

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .commit import own_errors
 from .evidence import check_orphan, check_orphan_frames, check_part, prove_part
+from .files import entries, read_file
 from .index import read_index
-from .layout import INDEX_ID, PART_NAME, Layout, entries, part_name, read_file
+from .layout import INDEX_ID, PART_NAME, Layout, part_name
 from .problem import Problem, Verdict, counted, describe_rows
 from .receipt import Receipt
+from .schema import refuse_other_schema
 from .snapshot import Snapshot, metadata_sha256, read_snapshot, snapshot_file, snapshot_name, snapshot_numbers
-from .store import refuse_other_schema
 from .survey import Slot, command_of, names_in, reason, strange_files, survey
 
 _THREADS = 4
@@ -77,7 +78,7 @@ def _verdict(layout: Layout, *, full: bool, progress: bool) -> Verdict:
 
 def _check_schema(layout: Layout) -> Iterator[Problem]:
     try:
-        refuse_other_schema(layout.schema_file, read_file(layout.root, layout.schema_file))
+        refuse_other_schema(layout.root, read_file(layout.root, layout.schema_file))
     except StoreIncomplete:
         if not any(folder.is_dir() for folder in (layout.indexes, layout.arrays, layout.receipts)):
             raise StoreError(f"{layout.root} is no feature store", expected="a folder with a vtt.json") from None

@@ -9,10 +9,11 @@ from jaxtyping import Shaped
 
 from ..errors import StoreCorrupt, StoreError
 from .array import ArrayRef
+from .files import read_file
 from .format import DamageError
 from .frames import FRAMES_SCHEMA
 from .index import from_parquet
-from .layout import part_name, read_file
+from .layout import part_name
 from .receipt import Receipt, read_receipt
 
 _REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"

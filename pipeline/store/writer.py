@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .array import ArrayRef, load_array
-from .commit import commit_file, make_folders
+from .commit import make_folders
 from .format import DamageError, count_not_finite, load_format
 from .frames import write_frames
 from .layout import SCHEMA, part_name
@@ -53,15 +53,16 @@ def commit_part(
     array = _array_of(store, plan)
     _check_values(array, part, values)
     path = array.receipt_path(part)
-    if os.path.lexists(path):
+    if store.layout.exists(path):
         return read_receipt(store.layout.root, path)
     details = checked_info(info or {})
     make_folders(store.layout.root, path.parent)
-    data = commit_file(array.part_path(part), array.format.encode(array.meta, values))
+    data = store.layout.commit(array.part_path(part), array.format.encode(array.meta, values))
     frames_sha256 = None if frames is None else write_frames(array, part, frames)
     receipt = describe_part(array, part, data, frames_sha256=frames_sha256, info=details)
-    written = write_receipt(path, receipt)
-    _stand(array, part, data, frames)
+    written = write_receipt(path, receipt, commit=store.layout.commit)
+    if store.layout.remote is None:
+        _stand(array, part, data, frames)
     return written
 
 
@@ -101,7 +102,7 @@ def _stand(array: ArrayRef, part: int, data: bytes, frames: pa.Table | None) -> 
     A collector that comes later sees the receipt, and one that came before is seen here: :mod:`.collect`.
     """
     path, table = array.part_path(part), array.layout.frames_file(array.index_id, array.key, part)
-    if not os.path.lexists(path) and commit_file(path, data) != data:
+    if not os.path.lexists(path) and array.layout.commit(path, data) != data:
         raise StoreCorrupt(f"{path} is not what its receipt describes", remedy="repair the store")
     if frames is not None and not os.path.lexists(table):
         write_frames(array, part, frames)

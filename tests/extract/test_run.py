@@ -27,6 +27,7 @@ from visual_thought.pipeline.errors import (
     VisualThoughtError,
     WeightsError,
 )
+from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store import FeatureStore
 
 
@@ -334,3 +335,17 @@ def test_the_command_line_chooses_the_format_of_new_arrays(manifest, xvla, tmp_p
     assert run([*line, str(tmp_path / "other"), "--store-format", "sqlite"]) == 2
     assert run([*line, str(tmp_path / "other"), "--dtype", "int8"]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_an_extraction_into_a_remote_store_holds_what_one_into_a_folder_holds(config, manifest, tmp_path):
+    url = StoreUrl(f"file://{tmp_path}/remote", tmp_path / "cache")
+    small = manifest(episodes=[0], stride=30)
+    assert not plan(config(store=url, manifest=small)).complete
+    done = extract(config(store=url, manifest=small))
+    assert done.to_json()["store"] == str(url)
+    extract(config(store=tmp_path / "here", manifest=small))
+    here, there = FeatureStore.open(tmp_path / "here"), FeatureStore.open(url)
+    for name in ("z", "r"):
+        assert torch.equal(here.read(name, [0, 1]), there.read(name, [0, 1]))
+    assert plan(config(store=url, manifest=small)).complete
+    assert extract(config(store=url, manifest=small)).frames == 0

@@ -36,6 +36,7 @@ from visual_thought.pipeline.errors import (
     VisualThoughtError,
     WeightsError,
 )
+from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.record import read_record
 from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.journal import read_journal
@@ -356,3 +357,11 @@ def test_training_imports_no_backbone_and_no_dataset_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_from_a_remote_store_learns_what_one_from_a_folder_learns(toys_once, finished, tmp_path):
+    url = StoreUrl(f"file://{(toys_once / 'store').absolute()}", tmp_path / "cache")
+    away = train(config_for(toys_once, str(tmp_path / "away"), store=url))
+    assert weights(away.run_dir) == weights(finished.run_dir)
+    assert read_record(away.run_dir / "run.json").store == str(url)
+    assert load_run(away.run_dir).config.store == url

@@ -227,9 +227,9 @@ def _receipt_only(store, orphan):
 
 
 def _before(call, act):
-    def wrapped(*arguments):
+    def wrapped(*arguments, **named):
         act()
-        return call(*arguments)
+        return call(*arguments, **named)
 
     return wrapped
 

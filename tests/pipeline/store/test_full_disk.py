@@ -13,7 +13,7 @@ import pytest
 from visual_thought.pipeline.store import FeatureStore, plan_array
 
 from .full_disk import ROWS, SPEC, write
-from .servers import run
+from .processes import run
 from .toys import FORMAT_NAMES, files_below, read_all, some_frames, some_values
 
 PART = 128 * SPEC.row_bytes

@@ -11,7 +11,7 @@ from visual_thought.pipeline.store import FeatureStore
 
 from . import hostile_json, hostile_parts  # noqa: F401 - they list their cases
 from .hostile import CASES, Hostile, honest
-from .servers import run
+from .processes import run
 from .toys import FORMAT_NAMES, files_below, filled_store, read_all
 
 NOT_MUCH = 400 << 20

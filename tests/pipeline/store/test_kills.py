@@ -2,7 +2,7 @@
 
 import pytest
 
-from .servers import run_crashes
+from .processes import run_crashes
 from .toys import FORMAT_NAMES
 
 ROWS = 5 * 128 + 5  # six parts

@@ -4,7 +4,7 @@ import pytest
 
 from visual_thought.pipeline.store import FeatureStore
 
-from .servers import run_crashes
+from .processes import run_crashes
 from .toys import FORMAT_NAMES, a_spec, files_below, filled_store, read_all, some_values
 
 ROWS = 3 * 128 + 5  # four parts

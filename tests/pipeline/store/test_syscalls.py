@@ -2,7 +2,7 @@
 
 import pytest
 
-from .servers import run
+from .processes import run
 from .toys import FORMAT_NAMES
 
 
