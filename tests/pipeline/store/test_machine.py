@@ -146,9 +146,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(k=st.none() | st.integers(1, 8))
     def mend(self, k):
         """A repair may be killed too; the next one goes on."""
-        with dying_at(k):
-            with suppress(Crash):
-                repair(self.path)
+        with dying_at(k), suppress(Crash):
+            repair(self.path)
         repair(self.path)
         left = verify(self.path, full=True).problems
         assert not left, left
@@ -162,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
         try:
             right, there = self.numbers_there()
         except VisualThoughtError:
-            assert self.damaged or not self.finished
+            assert self.damaged or not self.rows_finished()
         else:
             assert right
             assert self.damaged or there == self.rows_finished()
