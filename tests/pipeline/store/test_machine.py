@@ -38,6 +38,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.path = Path(tempfile.mkdtemp()) / "store"
         self.rows, self.finished, self.damaged = 0, set(), False
+        FeatureStore.create(self.path)
 
     @property
     def store(self):
