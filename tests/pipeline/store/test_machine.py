@@ -102,9 +102,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(file=st.sampled_from(FILES), how=st.sampled_from(DAMAGES), where=st.floats(0, 1, exclude_max=True))
     def damage(self, file, how, where):
         """Change a file; an index is only cut or removed, since not all of its bits count."""
-        if self.damaged:
+        found = self.files_in_use(file)
+        if self.damaged or not found:
             return
-        path = self.one_file(file, where)
+        path = found[int(where * len(found))]
         data = bytearray(path.read_bytes())
         if how == "remove" or not data:
             path.unlink()
@@ -117,13 +118,12 @@ class StoreMachine(RuleBasedStateMachine):
         if (file, how) == ("receipt", "remove"):
             self.finished, self.damaged = self.receipts(), False  # the part is not there any more, and that is all
 
-    def one_file(self, file, where):
+    def files_in_use(self, file):
         patterns = {"part": "arrays/*/*/c.*", "receipt": "receipts/*/*/*.json", "metadata": "arrays/*/*/*.json"}
         patterns |= {"claim": "arrays/*/*.claim", "index": "indexes/*.parquet", "schema": "vtt.json"}
         pattern = "arrays/*/*/*.h5" if (file, self.store_format) == ("part", "hdf5") else patterns[file]
         index_ids = {index_id for index_id, _ in self.finished}
-        found = [path for path in sorted(self.path.glob(pattern)) if file == "schema" or self.counts(path, index_ids)]
-        return found[int(where * len(found))]
+        return [path for path in sorted(self.path.glob(pattern)) if file == "schema" or self.counts(path, index_ids)]
 
     def counts(self, path, index_ids):
         """Whether a finished part relies on the file: a damaged file that nobody needs is not missed."""
