@@ -209,7 +209,7 @@ def _create(path: Path, data: bytes, calls: Calls) -> bool:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(temporary, flags, FILE_MODE)
+        fd = retry_stale(os.open, temporary, flags, FILE_MODE)
         try:
             _write_all(fd, data, calls)
             calls.fsync(fd)
@@ -240,7 +240,7 @@ def _remove(path: Path, calls: Calls) -> None:
 
 
 def _sync_folder(folder: Path, calls: Calls) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = retry_stale(os.open, folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         calls.fsync(fd)
     except OSError as error:
