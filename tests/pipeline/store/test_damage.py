@@ -9,11 +9,10 @@ import pytest
 
 from visual_thought.pipeline.errors import VisualThoughtError
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
+from visual_thought.pipeline.store.snapshot import seal
+from visual_thought.pipeline.store.verify import verify
 
 from .toys import FORMAT_NAMES, a_spec, overwrite, read_all, some_frames, some_row_bits, some_values
-
-verify = pytest.importorskip("visual_thought.pipeline.store.verify").verify
-seal = pytest.importorskip("visual_thought.pipeline.store.snapshot").seal
 
 ROWS = 150  # two parts
 KINDS = ("schema", "index", "claim", "metadata", "part", "receipt", "frames", "snapshot")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .servers import run
+from .processes import run
 
 EXAMPLES = 250
 

@@ -17,13 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from visual_thought.pipeline.errors import VisualThoughtError
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
+from visual_thought.pipeline.store.collect import collect
+from visual_thought.pipeline.store.repair import repair
+from visual_thought.pipeline.store.verify import verify
 
 from .dying import Crash, dying_at
 from .toys import FORMAT_NAMES, a_spec, overwrite, some_frames, some_values
-
-collect = pytest.importorskip("visual_thought.pipeline.store.collect").collect
-repair = pytest.importorskip("visual_thought.pipeline.store.repair").repair
-verify = pytest.importorskip("visual_thought.pipeline.store.verify").verify
 
 MOST_ROWS = 1000
 VALUES = some_values(a_spec(), MOST_ROWS)

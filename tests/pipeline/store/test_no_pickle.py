@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from .servers import run
+from .processes import run
 from .toys import FORMAT_NAMES, filled_store
 
 ROOT = Path(__file__).parents[3]

@@ -8,11 +8,10 @@ import pytest
 
 from visual_thought.pipeline.errors import StoreIncomplete
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
+from visual_thought.pipeline.store.collect import collect
+from visual_thought.pipeline.store.repair import repair
 
 from .toys import FORMAT_NAMES, a_spec, flip, some_frames, some_row_bits, some_values
-
-collect = pytest.importorskip("visual_thought.pipeline.store.collect").collect
-repair = pytest.importorskip("visual_thought.pipeline.store.repair").repair
 
 ROWS = 20 * 128 + 7
 ROUNDS = 1000

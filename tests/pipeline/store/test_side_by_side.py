@@ -10,6 +10,8 @@ from visual_thought.pipeline.spec import FeatureSpec
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.format import ArrayMeta, load_format
 from visual_thought.pipeline.store.index import canonical, to_parquet
+from visual_thought.pipeline.store.snapshot import seal
+from visual_thought.pipeline.store.verify import verify
 
 from .toys import (
     FORMAT_NAMES,
@@ -103,10 +105,8 @@ def test_a_writer_refuses_metadata_that_is_not_its_own(tmp_path, store_format, c
 
 @pytest.mark.parametrize("changes", SAME_BYTES)
 def test_a_snapshot_tells_metadata_that_was_changed_and_given_a_new_checksum(tmp_path, store_format, changes):
-    snapshot = pytest.importorskip("visual_thought.pipeline.store.snapshot")
-    verify = pytest.importorskip("visual_thought.pipeline.store.verify").verify
     store, _ = filled_store(tmp_path / "store", rows=ROWS, store_format=store_format)
-    snapshot.seal(store.path)
+    seal(store.path)
     assert verify(store.path).ok
     (array,) = store.arrays()
     overwrite(array.path / array.format.metadata_name, tampered_meta(array, **changes))
