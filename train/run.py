@@ -11,6 +11,7 @@ from jaxtyping import Int
 from ..pipeline import registry
 from ..pipeline.errors import ConfigError, ManifestError
 from ..pipeline.manifest import DatasetManifest, assign_splits
+from ..pipeline.memory import available_memory
 from . import checkpoint
 from .checkpoint import HEAD, Best, Checkpoint
 from .config import TrainConfig
@@ -21,7 +22,7 @@ from .optimizer import make_optimizer
 from .resume import begin, earlier_run
 from .sampling import EVALUATION_SEED
 from .seeds import own_randomness, stream_seed
-from .sources import available_memory, open_sources
+from .sources import open_sources
 from .state import Data, Racer, Run
 from .tasks.base import Examples, Task
 

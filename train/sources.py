@@ -104,12 +104,3 @@ def refuse_nonfinite(values: Shaped[np.ndarray, "n *shape"], rows: Int[np.ndarra
             expected="finite numbers",
             remedy="run `vtt store verify`, then extract these rows again",
         )
-
-
-def available_memory() -> int:
-    """Bytes a process may still take without swapping; all physical memory where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -8,6 +8,7 @@ array's own folder. A new format is one module and one line in :data:`FORMATS`.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import google_crc32c
@@ -124,6 +125,14 @@ class StoreFormat(Protocol):
 
         (-1, 0) where the file lacks the row; DamageError if the file cannot be read. Uncompressed rows have
         ``meta.spec.row_bytes`` bytes.
+        """
+
+    def read_rows(
+        self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
+    ) -> Shaped[np.ndarray, "n *stored"]:
+        """Rows of one part (ascending, counted from its first) through the format's own library.
+
+        DamageError if the library cannot read them.
         """
 
 

@@ -1,31 +1,31 @@
-"""Reading rows: ``preadv`` straight into the caller's buffer, checked, and nothing in between.
+"""Reading rows into the caller's buffer, checked: straight from the files, or through the formats' own libraries.
 
 Opening reads the receipt and the row index of every part, so that what is missing is known before the first row is
-asked for. A row is then one read at a known offset. Its crc32c is compared with the one in the part's receipt, which
+asked for. A row is then one read at a known offset (:mod:`.direct`). Its crc32c is compared with the one in the part's receipt, which
 finds damage and also a file that is whole but not the one the receipt was written for.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8
+from jaxtyping import Bool, Int64, Shaped
 
 from ..errors import StoreCorrupt, StoreIncomplete
 from ..spec import FeatureSpec
 from .array import ArrayRef
-from .codecs import decompress
+from .direct import REPAIR, DirectRows, Places, Row
 from .int8 import ChannelScale
-from .parts import Part, PartFiles, read_fully
+from .library import LibraryRows
+from .parts import Part, PartFiles
 
 Verify = Literal["first", "always", "never"]
+Engine = Literal["auto", "direct", "library"]
 
 _ABSENT = -1
-_CRC = 4
-_REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"
 
 
 class RowReader:
@@ -39,6 +39,8 @@ class RowReader:
         verify: check a row's crc32c at its first read by this reader, at every read, or not at all.
         allow_partial: open although parts are missing; their rows cannot be read.
         only_rows: open only the parts that hold these global rows; the others count neither as there nor as missing.
+        engine: ``direct`` reads the files itself, ``library`` through zarr-python or h5py, with the same results and
+            far slower; ``auto`` is ``direct`` wherever the system has ``preadv``.
 
     Raises:
         StoreIncomplete: parts have no receipt (unless ``allow_partial``), or a receipted part lacks its file or a row.
@@ -52,7 +54,10 @@ class RowReader:
         verify: Verify = "first",
         allow_partial: bool = False,
         only_rows: Int64[np.ndarray, " n"] | None = None,
+        engine: Engine = "auto",
     ) -> None:
+        if engine not in ("auto", "direct", "library"):
+            raise ValueError(f"engine is one of auto, direct, library, not {engine!r}")
         if verify not in ("first", "always", "never"):
             raise ValueError(f"verify is one of first, always, never, not {verify!r}")
         self.spec: FeatureSpec = arrays[0].spec
@@ -66,12 +71,19 @@ class RowReader:
         self._offset_of = np.zeros(self.num_rows, np.int64)
         self._size_of = np.zeros(self.num_rows, np.int64)
         self._crc_of = np.zeros(self.num_rows, np.uint32)
-        self._verified = np.full(self.num_rows, verify == "never")
+        self._known = np.zeros(self.num_rows, bool)  # read before, and found right unless never checked
         try:
             self._open_parts(arrays, allow_partial, None if only_rows is None else set(np.unique(only_rows).tolist()))
         except BaseException:
-            self.close()
+            self._files.close()
             raise
+        places = Places(self._part_of, self._offset_of, self._size_of, self._gaps)
+        direct = engine == "direct" or (engine == "auto" and hasattr(os, "preadv"))
+        self._rows: DirectRows | LibraryRows = (
+            DirectRows(self._files, places, self.spec.row_bytes, self._check)
+            if direct
+            else LibraryRows(self._files, self._part_of, self._check)
+        )
 
     @property
     def readable(self) -> Bool[np.ndarray, " num_rows"]:
@@ -97,19 +109,30 @@ class RowReader:
         if not len(rows):
             return
         rows = rows.astype(np.int64, copy=False)
-        flat = out.reshape(len(rows), -1).view(np.uint8)  # (n, row_bytes)
-        slots, offsets = self._part_of[rows].tolist(), self._offset_of[rows].tolist()
-        due = np.ones(len(rows), bool) if self._verify == "always" else ~self._verified[rows]
-        for start, stop in self._runs(rows):
-            self._read_run(slots[start], offsets[start], rows[start:stop], flat[start:stop])
-            if due[start:stop].any():
-                self._check_rows(rows[start:stop], flat[start:stop])
-        if self._verify == "first":
-            self._verified[rows] = True
+        known = self._known[rows]
+        due = (~known).tolist() if self._verify == "first" else [self._verify == "always"] * len(rows)
+        self._rows.read(rows, list(out.reshape(len(rows), -1).view(np.uint8)), known, due)
+        self._known[rows] = True
+
+    def read_ahead(self, rows: Int64[np.ndarray, " n"]) -> None:
+        """Ask the kernel to read the parts of these rows from the disk; returns at once, and whether it does is its own.
+
+        Parts whose files are not open now, because there are too many, are left out.
+        """
+        for slot in np.unique(self._part_of[rows]).tolist():
+            fd = self._files.kept(slot) if slot != _ABSENT else None
+            if fd is not None:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def part_of(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """The part each row lies in, numbered through all arrays in their order; -1 where there is none."""
+        parts: Int64[np.ndarray, " n"] = self._part_of[rows].astype(np.int64)
+        return parts
 
     def close(self) -> None:
         """Close the files; reading afterwards is a ValueError."""
         self._files.close()
+        self._rows.close()
 
     def __enter__(self) -> Self:
         return self
@@ -168,68 +191,16 @@ class RowReader:
                 "when the reader was opened"
             )
 
-    def _runs(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, int]]:
-        """Positions [start, stop) whose rows follow each other in one file and are one read."""
-        parts, offsets = self._part_of[rows], self._offset_of[rows]
-        gaps = self._gaps[parts[1:]]
-        follows = (parts[1:] == parts[:-1]) & (gaps >= 0) & (np.diff(offsets) == self.spec.row_bytes + gaps)
-        ends = [*(np.flatnonzero(~follows) + 1).tolist(), len(rows)]
-        return zip([0, *ends[:-1]], ends, strict=True)
-
-    def _read_run(
-        self, slot: int, offset: int, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"]
-    ) -> None:
-        """One ``preadv`` for rows that follow each other; checksums between them are read and let go."""
-        between = int(self._gaps[slot])
-        if between < 0:
-            self._unpack(slot, offset, int(rows[0]), flat[0])
-            return
-        buffers = list(flat)
-        if between and len(rows) > 1:
-            gap = np.empty(between, np.uint8)
-            buffers = [buffer for row in flat for buffer in (row, gap)][:-1]
-        wanted = flat.nbytes + between * (len(rows) - 1)
-        done = self._pread(slot, buffers, offset, wanted, int(rows[0]))
-        if done != wanted:
-            row = rows[done // (self.spec.row_bytes + between)]
-            raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=_REPAIR)
-
-    def _unpack(self, slot: int, offset: int, row: int, out: UInt8[np.ndarray, " bytes"]) -> None:
-        """One compressed row and its own checksum."""
-        label, packed = self._files.parts[slot].label, np.empty(int(self._size_of[row]) + _CRC, np.uint8)
-        if self._pread(slot, [packed], offset, packed.nbytes, row) != packed.nbytes:
-            raise StoreCorrupt(f"{label} ends inside row {row}", remedy=_REPAIR)
-        data = packed[:-_CRC].tobytes()
-        try:
-            if google_crc32c.value(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
-                raise ValueError("its checksum is wrong")
-            decompress(data, out)
-        except ValueError as error:
-            raise StoreCorrupt(f"row {row} in {label} cannot be unpacked", found=error, remedy=_REPAIR) from error
-
-    def _pread(self, slot: int, buffers: list[UInt8[np.ndarray, " bytes"]], offset: int, wanted: int, row: int) -> int:
-        try:
-            fd = self._files.kept(slot)
-            if fd is not None:
-                done = os.preadv(fd, buffers, offset)
-                return done if done == wanted else read_fully(fd, buffers, offset)
-            with self._files.file(slot) as fd:
-                return read_fully(fd, buffers, offset)
-        except OSError as error:
-            label = self._files.parts[slot].label
-            raise StoreCorrupt(f"{label} cannot be read from row {row} on", found=error.strerror) from error
-
-    def _check_rows(self, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"]) -> None:
-        """Compare the crc32c of rows with the receipt's."""
-        for row, expected, numbers in zip(rows.tolist(), self._crc_of[rows].tolist(), flat, strict=True):
-            found = google_crc32c.value(numbers)
-            if found != expected:
-                raise StoreCorrupt(
-                    f"row {row} in {self._files.parts[self._part_of[row]].label} is not the one its receipt describes",
-                    found=f"crc32c {found:08x}",
-                    expected=f"{expected:08x}",
-                    remedy=_REPAIR,
-                )
+    def _check(self, row: int, numbers: Row) -> None:
+        """Compare a row's crc32c with the receipt's."""
+        found, expected = google_crc32c.value(numbers), int(self._crc_of[row])
+        if found != expected:
+            raise StoreCorrupt(
+                f"row {row} in {self._files.parts[self._part_of[row]].label} is not the one its receipt describes",
+                found=f"crc32c {found:08x}",
+                expected=f"{expected:08x}",
+                remedy=REPAIR,
+            )
 
 
 def _one_scale(arrays: Sequence[ArrayRef]) -> ChannelScale | None:

@@ -17,7 +17,7 @@ from .commit import commit_file, make_folders
 from .frames import read_frames
 from .index import read_index
 from .layout import NEEDS, SCHEMA, Layout, part_name, read_file
-from .reader import RowReader, Verify
+from .reader import Engine, RowReader, Verify
 
 if TYPE_CHECKING:
     import torch
@@ -159,9 +159,11 @@ class FeatureStore:
                 missing[array.index_id] = left
         return FeatureStatus(present, planned, missing)
 
-    def reader(self, feature: str, *, verify: Verify = "first", allow_partial: bool = False) -> RowReader:
-        """A reader of all rows; raises as :meth:`resolve` and :class:`RowReader`."""
-        return RowReader(self._arrays_of(feature), verify=verify, allow_partial=allow_partial)
+    def reader(
+        self, feature: str, *, verify: Verify = "first", allow_partial: bool = False, engine: Engine = "auto"
+    ) -> RowReader:
+        """A reader of all rows; options and errors as of :class:`RowReader`, and raises as :meth:`resolve`."""
+        return RowReader(self._arrays_of(feature), verify=verify, allow_partial=allow_partial, engine=engine)
 
     def read(self, feature: str, rows: Int64[np.ndarray, " n"] | list[int]) -> "torch.Tensor":
         """Rows by global number, in the order asked for.

@@ -1,0 +1,155 @@
+"""Rows straight from the files of their parts: ``preadv`` into the caller's buffer, and nothing in between.
+
+Rows that follow each other in a file are one read. A row that was read before is copied from a mapping of its part
+where that is safe (:mod:`.mappings`). A checksum is taken right behind the row's read, while it is in the cache.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import google_crc32c
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, UInt8
+
+from ..errors import StoreCorrupt
+from .codecs import decompress
+from .mappings import Mappings
+from .parts import PartFiles, read_fully
+
+RUN_BYTES = 1 << 20
+"""Most bytes a read of neighbouring rows takes at once: what a core's cache still holds when they are checked."""
+
+_CRC = 4
+REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"
+
+type Row = UInt8[np.ndarray, " row_bytes"]
+type Check = Callable[[int, Row], None]
+"""``check(row, numbers)``: StoreCorrupt unless the row has the checksum its receipt says."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where rows lie, by global row number, and parts, by slot.
+
+    Args:
+        part_of: the slot of every row's part; -1 for a row that is not there.
+        offset_of: where it begins in the part's file.
+        size_of: its bytes there.
+        gaps: bytes between two rows of a part, -1 if its rows are compressed.
+    """
+
+    part_of: Int32[np.ndarray, " rows"]
+    offset_of: Int64[np.ndarray, " rows"]
+    size_of: Int64[np.ndarray, " rows"]
+    gaps: Int64[np.ndarray, " parts"]
+
+
+class DirectRows:
+    """Reads rows at known places. Any number of threads may use :meth:`read` at once."""
+
+    def __init__(self, files: PartFiles, places: Places, row_bytes: int, check: Check) -> None:
+        self._files, self._places, self._row_bytes, self._check = files, places, row_bytes, check
+        self._run_rows = max(1, RUN_BYTES // row_bytes)
+        self._maps = Mappings(files, allowed=bool((places.gaps >= 0).all()))
+
+    def read(
+        self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"], due: list[bool]
+    ) -> None:
+        """Fill the buffers.
+
+        Args:
+            rows: (n,) global row numbers, all there.
+            buffers: one a row.
+            known: which rows were read before.
+            due: which rows to check.
+        """
+        if known.any():
+            left = self._copy_known(rows, buffers, known, due)
+            if not left:
+                return
+            rows, buffers, due = rows[left], [buffers[i] for i in left], [due[i] for i in left]
+        self._read_rest(rows, buffers, due)
+
+    def close(self) -> None:
+        """Let go of mapped parts."""
+        self._maps.clear()
+
+    def _copy_known(
+        self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"], due: list[bool]
+    ) -> list[int]:
+        """Copy what is mapped; returns the positions of all other rows."""
+        slots, left, size = self._places.part_of[rows].tolist(), [], self._row_bytes
+        maps = self._maps.of(set(slots))
+        if not maps:
+            return list(range(len(rows)))
+        table = zip(rows.tolist(), slots, self._places.offset_of[rows].tolist(), buffers, known.tolist(), strict=True)
+        for i, (row, slot, offset, buffer, before) in enumerate(table):
+            if not before or slot not in maps:
+                left.append(i)
+                continue
+            buffer[:] = maps[slot][offset : offset + size]
+            if due[i]:
+                self._check(row, buffer)
+        return left
+
+    def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], due: list[bool]) -> None:
+        slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
+        numbers = rows.tolist()
+        for start, stop in self._runs(rows):
+            self._read_run(slots[start], offsets[start], numbers[start:stop], buffers[start:stop])
+            for i in range(start, stop):
+                if due[i]:
+                    self._check(numbers[i], buffers[i])
+
+    def _runs(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, int]]:
+        """Positions [start, stop) whose rows follow each other in one file and are one read."""
+        parts, offsets = self._places.part_of[rows], self._places.offset_of[rows]
+        gaps = self._places.gaps[parts[1:]]
+        follows = (parts[1:] == parts[:-1]) & (gaps >= 0) & (np.diff(offsets) == self._row_bytes + gaps)
+        begins = np.flatnonzero(np.concatenate([[True], ~follows]))
+        within = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+        starts = np.flatnonzero(within % self._run_rows == 0).tolist()
+        return zip(starts, [*starts[1:], len(rows)], strict=True)
+
+    def _read_run(self, slot: int, offset: int, rows: list[int], buffers: list[Row]) -> None:
+        """One ``preadv`` for rows that follow each other; checksums between them are read and let go."""
+        between = int(self._places.gaps[slot])
+        if between < 0:
+            self._unpack(slot, offset, rows[0], buffers[0])
+            return
+        into = buffers
+        if between and len(rows) > 1:
+            gap = np.empty(between, np.uint8)
+            into = [buffer for row in buffers for buffer in (row, gap)][:-1]
+        wanted = len(rows) * (self._row_bytes + between) - between
+        done = self._pread(slot, into, offset, wanted, rows[0])
+        if done != wanted:
+            row = rows[done // (self._row_bytes + between)]
+            raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=REPAIR)
+
+    def _unpack(self, slot: int, offset: int, row: int, out: Row) -> None:
+        """One compressed row and its own checksum."""
+        packed = np.empty(int(self._places.size_of[row]) + _CRC, np.uint8)
+        if self._pread(slot, [packed], offset, packed.nbytes, row) != packed.nbytes:
+            raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=REPAIR)
+        data = packed[:-_CRC].tobytes()
+        try:
+            if google_crc32c.value(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
+                raise ValueError("its checksum is wrong")
+            decompress(data, out)
+        except ValueError as error:
+            label = self._files.parts[slot].label
+            raise StoreCorrupt(f"row {row} in {label} cannot be unpacked", found=error, remedy=REPAIR) from error
+
+    def _pread(self, slot: int, buffers: list[Row], offset: int, wanted: int, row: int) -> int:
+        try:
+            fd = self._files.kept(slot)
+            if fd is not None:
+                done = os.preadv(fd, buffers, offset)
+                return done if done == wanted else read_fully(fd, buffers, offset)
+            with self._files.file(slot) as fd:
+                return read_fully(fd, buffers, offset)
+        except OSError as error:
+            label = self._files.parts[slot].label
+            raise StoreCorrupt(f"{label} cannot be read from row {row} on", found=error.strerror) from error
