@@ -1,8 +1,6 @@
 """Where feature rows come from: the store's files, or memory filled from them once."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np

@@ -5,7 +5,7 @@ where that is safe (:mod:`.mappings`). A checksum is taken right behind the row'
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import google_crc32c
@@ -68,8 +68,8 @@ class DirectRows:
             left = self._copy_known(rows, buffers, known, due)
             if not left:
                 return
-            rows, buffers, due = rows[left], [buffers[i] for i in left], [due[i] for i in left]
-        self._read_rest(rows, buffers, due)
+            rows, buffers, due, known = rows[left], [buffers[i] for i in left], [due[i] for i in left], known[left]
+        self._read_rest(rows, buffers, due, not known.all())
 
     def close(self) -> None:
         """Let go of mapped parts."""
@@ -93,16 +93,25 @@ class DirectRows:
                 self._check(row, buffer)
         return left
 
-    def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], due: list[bool]) -> None:
+    def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], due: list[bool], new: bool) -> None:
+        """Read from the files; if some are ``new``, ask for all at once, so that a disk works on many together."""
         slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
-        numbers = rows.tolist()
-        for start, stop in self._runs(rows):
+        numbers, runs = rows.tolist(), self._runs(rows)
+        if len(runs) > 1 and new:
+            self._ask_for(slots, offsets, runs)
+        for start, stop in runs:
             self._read_run(slots[start], offsets[start], numbers[start:stop], buffers[start:stop])
             for i in range(start, stop):
                 if due[i]:
                     self._check(numbers[i], buffers[i])
 
-    def _runs(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, int]]:
+    def _ask_for(self, slots: list[int], offsets: list[int], runs: list[tuple[int, int]]) -> None:
+        for start, stop in runs:
+            fd = self._files.kept(slots[start])
+            if fd is not None:
+                os.posix_fadvise(fd, offsets[start], (stop - start) * self._row_bytes, os.POSIX_FADV_WILLNEED)
+
+    def _runs(self, rows: Int64[np.ndarray, " n"]) -> list[tuple[int, int]]:
         """Positions [start, stop) whose rows follow each other in one file and are one read."""
         parts, offsets = self._places.part_of[rows], self._places.offset_of[rows]
         gaps = self._places.gaps[parts[1:]]
@@ -110,7 +119,7 @@ class DirectRows:
         begins = np.flatnonzero(np.concatenate([[True], ~follows]))
         within = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
         starts = np.flatnonzero(within % self._run_rows == 0).tolist()
-        return zip(starts, [*starts[1:], len(rows)], strict=True)
+        return list(zip(starts, [*starts[1:], len(rows)], strict=True))
 
     def _read_run(self, slot: int, offset: int, rows: list[int], buffers: list[Row]) -> None:
         """One ``preadv`` for rows that follow each other; checksums between them are read and let go."""

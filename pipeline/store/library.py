@@ -31,9 +31,13 @@ class LibraryRows:
         self._lock = threading.Lock()
 
     def read(
-        self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"], due: list[bool]
+        self,
+        rows: Int64[np.ndarray, " n"],
+        buffers: list[Row],
+        known: Bool[np.ndarray, " n"],  # noqa: ARG002 - the direct reader wants to know
+        due: list[bool],
     ) -> None:
-        """Fill the buffers; arguments as of :meth:`~.direct.DirectRows.read`, ``known`` makes no difference."""
+        """Fill the buffers; arguments as of :meth:`~.direct.DirectRows.read`."""
         slots = self._part_of[rows]
         for slot in np.unique(slots).tolist():
             places = np.flatnonzero(slots == slot)

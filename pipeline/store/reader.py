@@ -1,8 +1,8 @@
 """Reading rows into the caller's buffer, checked: straight from the files, or through the formats' own libraries.
 
 Opening reads the receipt and the row index of every part, so that what is missing is known before the first row is
-asked for. A row is then one read at a known offset (:mod:`.direct`). Its crc32c is compared with the one in the part's receipt, which
-finds damage and also a file that is whole but not the one the receipt was written for.
+asked for. A row is then one read at a known offset (:mod:`.direct`). Its crc32c is compared with the one in the part's
+receipt, which finds damage and also a file that is whole but not the one the receipt was written for.
 """
 
 import os
@@ -115,7 +115,7 @@ class RowReader:
         self._known[rows] = True
 
     def read_ahead(self, rows: Int64[np.ndarray, " n"]) -> None:
-        """Ask the kernel to read the parts of these rows from the disk; returns at once, and whether it does is its own.
+        """Ask the kernel to read the parts of these rows into its page cache.
 
         Parts whose files are not open now, because there are too many, are left out.
         """
