@@ -12,7 +12,7 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Buffer, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,9 @@ FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
 
 DIR_MODE = 0o770
+
+JOIN_BYTES = 1 << 20
+"""Pieces that are not more than this together are written at once."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -65,11 +68,30 @@ def commit_file(path: Path, data: bytes, *, calls: Calls = SYSTEM) -> bytes:
         MachineError: disk full, not permitted, or a file system that can neither link nor rename without replacing.
     """
     try:
-        created = not os.path.lexists(path) and _create(path, data, calls)
+        created = not os.path.lexists(path) and _create(path, [data], calls)
         _sync_folder(path.parent, calls)
         return data if created else _read(path)
     except OSError as error:
         raise _machine_error(path, len(data), error) from error
+
+
+def commit_pieces(path: Path, pieces: Sequence[Buffer], *, calls: Calls = SYSTEM) -> bytes | None:
+    """Create ``path`` holding these buffers one after another, as :func:`commit_file` does, without joining them.
+
+    Returns:
+        None if this call created the file, else the bytes that the other writer committed.
+
+    Raises:
+        MachineError: as :func:`commit_file`.
+    """
+    size = sum(len(memoryview(piece).cast("B")) for piece in pieces)
+    try:
+        joined = pieces if size > JOIN_BYTES else [b"".join(pieces)]
+        created = not os.path.lexists(path) and _create(path, joined, calls)
+        _sync_folder(path.parent, calls)
+        return None if created else _read(path)
+    except OSError as error:
+        raise _machine_error(path, size, error) from error
 
 
 def make_folders(root: Path, folder: Path) -> None:
@@ -121,14 +143,15 @@ def _publish_by_rename(temporary: Path, final: Path, inode: int, calls: Calls) -
     return "rename"
 
 
-def _create(path: Path, data: bytes, calls: Calls) -> bool:
+def _create(path: Path, pieces: Sequence[Buffer], calls: Calls) -> bool:
     """Write under a temporary name and publish; says whether the file is ours. Failures leave no temporary name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, FILE_MODE)
     try:
         try:
-            _write_all(fd, data, calls)
+            for piece in pieces:
+                _write_all(fd, piece, calls)
             calls.fsync(fd)
         finally:
             os.close(fd)
@@ -137,8 +160,8 @@ def _create(path: Path, data: bytes, calls: Calls) -> bool:
         _remove(temporary, calls)
 
 
-def _write_all(fd: int, data: bytes, calls: Calls) -> None:
-    view = memoryview(data)
+def _write_all(fd: int, data: Buffer, calls: Calls) -> None:
+    view = memoryview(data).cast("B")
     while view:
         view = view[calls.write(fd, view) :]
 
