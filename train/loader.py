@@ -214,8 +214,9 @@ class Loader:
         """One field as float32 on the device."""
         source = self._sources[self._fields[name].feature]
         if isinstance(source, DeviceSource):
-            return source.gather(self._fields[name].rows_of(draw))
-        values = slot.buffers[name][:count]
-        if not self._pinned:
-            return values.to(self._device)
-        return to_float(values.to(self._device), source.spec, source.channel_scale)
+            gathered: Tensor = source.gather(self._fields[name].rows_of(draw))
+            return gathered
+        values: Tensor = slot.buffers[name][:count].to(self._device)
+        if self._pinned:
+            values = to_float(values, source.spec, source.channel_scale)
+        return values

@@ -10,8 +10,8 @@ from jaxtyping import Int
 
 from ..pipeline import registry
 from ..pipeline.errors import ConfigError, ManifestError
+from ..pipeline.machine import available_memory
 from ..pipeline.manifest import DatasetManifest, assign_splits
-from ..pipeline.memory import available_memory
 from . import checkpoint
 from .checkpoint import HEAD, Best, Checkpoint
 from .config import TrainConfig

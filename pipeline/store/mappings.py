@@ -8,19 +8,15 @@ a small share of the free memory; and its size is looked at before every use.
 
 import mmap
 import os
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from ..memory import available_memory
+from ..machine import LOCAL_FILE_SYSTEMS, available_memory, file_system
 from .parts import PartFiles
 
 MEMORY_SHARE = 0.25
 """Parts that together take more of the free memory are read with ``preadv`` for ever."""
-
-LOCAL = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 
 
 class Mappings:
@@ -64,21 +60,9 @@ class Mappings:
 
 
 def _map(fd: int) -> UInt8[np.ndarray, " bytes"] | None:
-    if not _is_local(os.fstat(fd).st_dev):
+    if file_system(os.fstat(fd).st_dev) not in LOCAL_FILE_SYSTEMS:
         return None
     try:
         return np.frombuffer(mmap.mmap(fd, 0, prot=mmap.PROT_READ), np.uint8)
     except OSError:  # out of address space, or a file system that cannot
         return None
-
-
-@lru_cache(maxsize=64)
-def _is_local(device: int) -> bool:
-    """Whether a device is known to be a file system of this machine alone."""
-    name = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return False
-    kinds = [line.partition(" - ")[2].split(" ")[0] for line in lines if line.split(" ")[2] == name]
-    return bool(kinds) and all(kind in LOCAL for kind in kinds)
