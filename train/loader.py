@@ -111,13 +111,17 @@ class Loader:
         Raises:
             VisualThoughtError: whatever reading its rows raised.
         """
+        before: _Slot | None = None
         for step in self._steps:
             slot = self._take(step)
             if slot.error is not None:
                 raise slot.error
             assert slot.draw is not None
-            yield Loaded(slot.draw, self._batch(slot, slot.draw))
-            self._give_back(slot)
+            loaded = Loaded(slot.draw, self._batch(slot, slot.draw))
+            if before is not None:  # last, because readers that wake up want the interpreter too
+                self._give_back(before)
+            before = slot
+            yield loaded
 
     def close(self) -> None:
         """Stop the threads."""

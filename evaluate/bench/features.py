@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class Features:
 
     folder: Path
     values: Mapping[str, UInt16[np.ndarray, "rows *shape"]]
+    _buffers: dict[int, dict[str, UInt16[np.ndarray, "b *shape"]]] = field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:
@@ -52,8 +53,11 @@ class Features:
         return self.folder / store_format
 
     def buffers(self, batch: int) -> dict[str, UInt16[np.ndarray, "b *shape"]]:
-        """Buffers of a batch, their pages touched."""
-        return {name: np.ones((batch, *values.shape[1:]), np.uint16) for name, values in self.values.items()}
+        """Buffers of a batch, their pages touched; everybody reads into the same."""
+        if batch not in self._buffers:
+            shapes = {name: (batch, *values.shape[1:]) for name, values in self.values.items()}
+            self._buffers[batch] = {name: np.ones(shape, np.uint16) for name, shape in shapes.items()}
+        return self._buffers[batch]
 
     def holds(self, batch: Batch, rows: Int[np.ndarray, " b"]) -> bool:
         """Whether a batch is these rows, bit for bit."""

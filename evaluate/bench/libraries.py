@@ -1,7 +1,7 @@
 """Other libraries that keep rows of numbers, each with its own files and in its own best way, where it is installed."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,7 +47,7 @@ def webdataset(features: Features, batch: int, stack: ExitStack) -> Read:
             writer.write({"__key__": f"{row:08d}"} | named)
     shards, out = sorted(map(str, folder.glob("*.tar"))), features.buffers(batch)
 
-    def samples() -> Iterator[Any]:
+    def samples() -> Generator[Any]:
         while True:
             yield from wds.WebDataset(shards, shardshuffle=False)
 

@@ -54,8 +54,8 @@ def bench_store(
         needed = rows * sum(2 * _count(shape) for shape in shapes.values())
         others = sum(installed(library.module) and library.module != "tensorstore" for library in LIBRARIES)
         refuse_small_disk(own, needed * (2 + len(FORMATS) + (others if libraries else 0) * len(batches)) + SPARE_BYTES)
-        say = (lambda _: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
-        say(f"writing {needed / 1e6:.0f} MB of simulated features, in each format, into {own}")
+        if not quiet:
+            print(f"writing {needed / 1e6:.0f} MB of simulated features, several times, into {own}", file=sys.stderr)
         features = simulate(own, rows, shapes)
         for store_format in FORMATS:
             fill(features, store_format)

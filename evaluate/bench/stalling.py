@@ -22,7 +22,7 @@ RING, SYNC = "our Zarr, ring of 2 threads", "npy np.take(memmap), no ring"
 
 
 def bench_stalling(features: Features, batch: int, *, rounds: int, quiet: bool = False) -> Case:
-    """Mean milliseconds a step waits; the ring's batches are float32, ready for a CPU, which the yardstick's are not."""
+    """Mean milliseconds a step waits; the ring's batches are float32, ready for a CPU, the yardstick's are not."""
     with ExitStack() as stack:
         runs = {RING: _ring(features, batch, stack), RING + AGAIN: _ring(features, batch, stack)}
         runs[SYNC] = _sync(features, batch, stack)

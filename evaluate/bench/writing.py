@@ -24,7 +24,7 @@ NOT_DISKS = ("tmpfs", "ramfs", "overlay")
 
 
 def bench_writing(features: Features, *, rounds: int, quiet: bool = False) -> Case:
-    """All rows into new files, part by part; the folder is emptied before each run, and nothing is timed but commits."""
+    """All rows into new files, part by part, in a folder that is new in each round; only the commits are timed."""
     kind = file_system(os.stat(features.folder).st_dev)
     runs: dict[str, Callable[[], float]] = {
         PLAIN: _plain(features),
