@@ -1,4 +1,7 @@
-"""Other libraries that keep rows of numbers, each with its own files and in its own best way, where it is installed."""
+"""Other libraries that keep rows of numbers, each with its own files and in its own best way, where it is installed.
+
+Everybody delivers into the same buffers; who cannot read into them copies.
+"""
 
 import warnings
 from collections.abc import Callable, Generator
@@ -15,13 +18,26 @@ from ...pipeline.store import FeatureStore
 from .features import Batch, Features
 from .readers import Read
 
+SHUFFLED = 512
+"""Samples in WebDataset's shuffle buffer."""
 
-def tensorstore(features: Features, batch: int, stack: ExitStack) -> Read:
+
+class Prepared(NamedTuple):
+    """A library whose files are written and open.
+
+    ``given`` tells the rows it gave last, if it has an order of its own, whatever is asked for.
+    """
+
+    read: Read
+    given: Callable[[], Int[np.ndarray, " b"]] | None = None
+
+
+def tensorstore(features: Features, batch: int, stack: ExitStack) -> Prepared:
     """TensorStore on our Zarr arrays."""
-    del batch, stack
+    del stack
     import tensorstore as ts
 
-    store = FeatureStore.open(features.store("zarr"))
+    store, out = FeatureStore.open(features.store("zarr")), features.buffers(batch)
     arrays = {
         array.spec.name: ts.open(
             {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{array.path}/"}}, open=True, read=True
@@ -31,25 +47,26 @@ def tensorstore(features: Features, batch: int, stack: ExitStack) -> Read:
 
     def read(rows: Int[np.ndarray, " b"]) -> Batch:
         wanted = {name: array[rows].read() for name, array in arrays.items()}
-        return {name: found.result() for name, found in wanted.items()}
+        for name, found in wanted.items():
+            out[name][:] = found.result()
+        return out
 
-    return read
+    return Prepared(read)
 
 
-def webdataset(features: Features, batch: int, stack: ExitStack) -> Read:
-    """WebDataset streams its shards in order, which is all it can do; which rows are asked for makes no difference."""
+def webdataset(features: Features, batch: int, stack: ExitStack) -> Prepared:
+    """WebDataset streams its shards and shuffles a buffer of 512 samples, which is how it comes to random batches."""
     import webdataset as wds
 
-    folder = _folder(features, "webdataset", batch)
+    folder, out, given = _folder(features, "webdataset", batch), features.buffers(batch), np.empty(batch, np.int64)
     with wds.ShardWriter(str(folder / "%06d.tar"), maxcount=128, verbose=0) as writer:
         for row in range(features.rows):
             named = {f"{name}.bin": values[row].tobytes() for name, values in features.values.items()}
             writer.write({"__key__": f"{row:08d}"} | named)
-    shards, out = sorted(map(str, folder.glob("*.tar"))), features.buffers(batch)
+    shards = sorted(map(str, folder.glob("*.tar")))
 
     def samples() -> Generator[Any]:
-        while True:
-            yield from wds.WebDataset(shards, shardshuffle=False)
+        yield from wds.WebDataset(shards, shardshuffle=False).repeat().shuffle(SHUFFLED)
 
     stream = samples()
     stack.callback(stream.close)
@@ -57,14 +74,15 @@ def webdataset(features: Features, batch: int, stack: ExitStack) -> Read:
     def read(rows: Int[np.ndarray, " b"]) -> Batch:
         for place in range(len(rows)):
             sample = next(stream)
+            given[place] = int(sample["__key__"])
             for name, values in out.items():
                 values[place] = np.frombuffer(sample[f"{name}.bin"], np.uint16).reshape(values.shape[1:])
         return out
 
-    return read
+    return Prepared(read, lambda: given)
 
 
-def litdata(features: Features, batch: int, stack: ExitStack) -> Read:
+def litdata(features: Features, batch: int, stack: ExitStack) -> Prepared:
     """LitData's StreamingDataset, asked for one sample after another."""
     del stack
     from litdata import StreamingDataset
@@ -85,10 +103,10 @@ def litdata(features: Features, batch: int, stack: ExitStack) -> Read:
                 values[place] = sample[name]
         return out
 
-    return read
+    return Prepared(read)
 
 
-def hf_datasets(features: Features, batch: int, stack: ExitStack) -> Read:
+def hf_datasets(features: Features, batch: int, stack: ExitStack) -> Prepared:
     """Hugging Face datasets: an Arrow file of fixed-size lists, memory-mapped, in its NumPy format."""
     del stack
     import datasets
@@ -103,10 +121,18 @@ def hf_datasets(features: Features, batch: int, stack: ExitStack) -> Read:
         if not bars:
             datasets.enable_progress_bars()
     dataset = datasets.load_from_disk(str(folder)).with_format("numpy")
-    return lambda rows: dict(dataset[rows])
+    out = features.buffers(batch)
+
+    def read(rows: Int[np.ndarray, " b"]) -> Batch:
+        found = dataset[rows]
+        for name, values in out.items():
+            values[:] = found[name].reshape(values.shape)
+        return out
+
+    return Prepared(read)
 
 
-def lance(features: Features, batch: int, stack: ExitStack) -> Read:
+def lance(features: Features, batch: int, stack: ExitStack) -> Prepared:
     """Lance: rows as binary, taken by number."""
     del stack
     from lance import dataset as open_dataset
@@ -126,21 +152,20 @@ def lance(features: Features, batch: int, stack: ExitStack) -> Read:
                 values[place] = np.frombuffer(cell.as_buffer(), np.uint16).reshape(values.shape[1:])
         return out
 
-    return read
+    return Prepared(read)
 
 
 class Library(NamedTuple):
-    """A library: its name, the module it needs, how it is prepared, whether it has an order of its own."""
+    """A library: its name, the module it needs, how it is prepared."""
 
     name: str
     module: str
-    prepare: Callable[[Features, int, ExitStack], Read]
-    in_order: bool = False
+    prepare: Callable[[Features, int, ExitStack], Prepared]
 
 
 LIBRARIES = (
     Library("tensorstore", "tensorstore", tensorstore),
-    Library("WebDataset", "webdataset", webdataset, in_order=True),
+    Library("WebDataset", "webdataset", webdataset),
     Library("LitData", "litdata", litdata),
     Library("HF datasets", "datasets", hf_datasets),
     Library("Lance", "lance", lance),
@@ -153,7 +178,7 @@ def installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def quietly(prepare: Callable[[], Read]) -> Read:
+def quietly(prepare: Callable[[], Prepared]) -> Prepared:
     """Prepare a library without its warnings, which are not about us."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,6 +1,6 @@
 """Interleaved rounds: the only way two times on a shared machine can be compared.
 
-In every round each contender runs once, in a new random order; a ratio is taken inside a round, and the median over
+In every round each contender runs in a new random order; a ratio is taken inside a round, and the median over
 rounds is reported with its range. A contender that runs twice under two names (A/A) says how far apart equal things
 come out, which is what any other difference must be held against.
 """
@@ -40,21 +40,35 @@ class Spread:
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], float]], *, rounds: int, label: str, quiet: bool = False, seed: int = 0
+    contenders: Mapping[str, Callable[[], list[float]]],
+    *,
+    rounds: int,
+    label: str,
+    slices: int = 1,
+    quiet: bool = False,
+    seed: int = 0,
 ) -> Seconds:
-    """Run every contender once a round, in random order.
+    """Run every contender a few times a round, in a new random order each time.
+
+    What counts in a round is the median of all that a contender took in it, which neither a neighbour on the machine
+    that comes and goes nor a single pause decides.
 
     Args:
-        contenders: each does its work and returns the seconds a unit of it took; all are warm already.
+        contenders: each does its work and returns the seconds that units of it took; all are warm already.
         rounds: how many.
+        slices: runs a round.
         label: for the progress bar on stderr.
         quiet: no progress bar.
         seed: of the order.
     """
     order, seconds = random.Random(seed), {name: list[float]() for name in contenders}
     for _ in tqdm(range(rounds), desc=label, unit="round", disable=quiet, leave=False, file=sys.stderr):
-        for name in order.sample(list(contenders), len(contenders)):
-            seconds[name].append(contenders[name]())
+        took = {name: list[float]() for name in contenders}
+        for _ in range(slices):
+            for name in order.sample(list(contenders), len(contenders)):
+                took[name] += contenders[name]()
+        for name, times in took.items():
+            seconds[name].append(statistics.median(times))
     return seconds
 
 

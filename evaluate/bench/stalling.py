@@ -36,7 +36,7 @@ def bench_stalling(features: Features, batch: int, *, rounds: int, quiet: bool =
     return Case(f"waiting for batches of {batch} in steps that sleep 10 ms (A/A: the same ring again)", lines)
 
 
-def _ring(features: Features, batch: int, stack: ExitStack) -> Callable[[], float]:
+def _ring(features: Features, batch: int, stack: ExitStack) -> Callable[[], list[float]]:
     store, rows = FeatureStore.open(features.store("zarr")), np.arange(features.rows)
     readers = {name: stack.enter_context(store.reader(name)) for name in features.values}
     sources = {name: DiskSource(reader) for name, reader in readers.items()}
@@ -49,7 +49,7 @@ def _ring(features: Features, batch: int, stack: ExitStack) -> Callable[[], floa
 
     batches(epoch)  # every row is known now
 
-    return lambda: batches(STEPS)
+    return lambda: [batches(STEPS)]
 
 
 def _waited(loaded: Iterator[Loaded], count: int) -> float:
@@ -63,10 +63,10 @@ def _waited(loaded: Iterator[Loaded], count: int) -> float:
     return sum(waits[5:]) / max(1, len(waits[5:]))
 
 
-def _sync(features: Features, batch: int, stack: ExitStack) -> Callable[[], float]:
+def _sync(features: Features, batch: int, stack: ExitStack) -> Callable[[], list[float]]:
     read, rng = npy_take(features, batch, stack), np.random.default_rng(0)
 
-    def run() -> float:
+    def run() -> list[float]:
         waits = []
         for _ in range(STEPS):
             rows = rng.permutation(features.rows)[:batch]
@@ -74,7 +74,7 @@ def _sync(features: Features, batch: int, stack: ExitStack) -> Callable[[], floa
             read(rows)
             waits.append(time.perf_counter() - start)
             time.sleep(STEP_S)
-        return sum(waits) / len(waits)
+        return [sum(waits) / len(waits)]
 
     run()
     return run

@@ -26,7 +26,7 @@ NOT_DISKS = ("tmpfs", "ramfs", "overlay")
 def bench_writing(features: Features, *, rounds: int, quiet: bool = False) -> Case:
     """All rows into new files, part by part, in a folder that is new in each round; only the commits are timed."""
     kind = file_system(os.stat(features.folder).st_dev)
-    runs: dict[str, Callable[[], float]] = {
+    runs: dict[str, Callable[[], list[float]]] = {
         PLAIN: _plain(features),
         PLAIN + AGAIN: _plain(features),
         OURS[0]: _commits(features, "zarr", 1),
@@ -51,16 +51,16 @@ def _line(features: Features, seconds: Seconds, name: str, kind: str | None) -> 
     return Line(name, f"{features.row_bytes / took / 1e9:5.2f} GB/s", {COLUMN: ratio}, control(seconds, PLAIN), bars)
 
 
-def _plain(features: Features) -> Callable[[], float]:
+def _plain(features: Features) -> Callable[[], list[float]]:
     """Files of the size of a part, each written, synced and closed."""
 
-    def run() -> float:
+    def run() -> list[float]:
         with _Folder(features.folder / "plain") as folder:
             start, number = time.perf_counter(), count()
             for values in features.values.values():
                 for first in range(0, len(values), 128):
                     _write(folder / str(next(number)), values[first : first + 128])
-            return (time.perf_counter() - start) / features.rows
+            return [(time.perf_counter() - start) / features.rows]
 
     return run
 
@@ -76,8 +76,8 @@ def _write(path: Path, values: Shaped[np.ndarray, "rows *shape"]) -> None:
         os.close(fd)
 
 
-def _commits(features: Features, store_format: str, at_once: int) -> Callable[[], float]:
-    def run() -> float:
+def _commits(features: Features, store_format: str, at_once: int) -> Callable[[], list[float]]:
+    def run() -> list[float]:
         with _Folder(features.folder / "written") as folder, ThreadPoolExecutor(at_once) as pool:
             store = FeatureStore.create(folder)
             plans = [
@@ -87,7 +87,7 @@ def _commits(features: Features, store_format: str, at_once: int) -> Callable[[]
             work = [(array, part) for array in plans for part in array.missing]
             start = time.perf_counter()
             list(pool.map(lambda each: _commit(features, store, *each), work))
-            return (time.perf_counter() - start) / features.rows
+            return [(time.perf_counter() - start) / features.rows]
 
     return run
 
