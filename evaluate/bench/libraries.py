@@ -66,10 +66,12 @@ def webdataset(features: Features, batch: int, stack: ExitStack) -> Prepared:
     shards = sorted(map(str, folder.glob("*.tar")))
 
     def samples() -> Generator[Any]:
-        yield from wds.WebDataset(shards, shardshuffle=False).repeat().shuffle(SHUFFLED)
+        while True:
+            yield from wds.WebDataset(shards, shardshuffle=False)
 
-    stream = samples()
-    stack.callback(stream.close)
+    endless = samples()  # shuffled behind the end of an epoch, or the buffer would empty there
+    stack.callback(endless.close)
+    stream = iter(wds.shuffle(SHUFFLED)(endless))
 
     def read(rows: Int[np.ndarray, " b"]) -> Batch:
         for place in range(len(rows)):

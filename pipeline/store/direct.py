@@ -79,18 +79,21 @@ class DirectRows:
         self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"], due: list[bool]
     ) -> list[int]:
         """Copy what is mapped; returns the positions of all other rows."""
-        slots, left, size = self._places.part_of[rows].tolist(), [], self._row_bytes
-        maps = self._maps.of(set(slots))
-        if not maps:
-            return list(range(len(rows)))
-        table = zip(rows.tolist(), slots, self._places.offset_of[rows].tolist(), buffers, known.tolist(), strict=True)
-        for i, (row, slot, offset, buffer, before) in enumerate(table):
-            if not before or slot not in maps:
+        slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
+        needed, size = set(slots), self._row_bytes
+        maps = self._maps.of(needed)
+        if len(maps) == len(needed) and known.all() and not any(due):  # the common case, nothing but copies
+            for slot, offset, buffer in zip(slots, offsets, buffers, strict=True):
+                buffer[:] = maps[slot][offset : offset + size]
+            return []
+        left, before, numbers = [], known.tolist(), rows.tolist()
+        for i, slot in enumerate(slots):
+            if slot not in maps or not before[i]:
                 left.append(i)
                 continue
-            buffer[:] = maps[slot][offset : offset + size]
+            buffers[i][:] = maps[slot][offsets[i] : offsets[i] + size]
             if due[i]:
-                self._check(row, buffer)
+                self._check(numbers[i], buffers[i])
         return left
 
     def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], due: list[bool], new: bool) -> None:

@@ -78,6 +78,7 @@ class RowReader:
             self._files.close()
             raise
         places = Places(self._part_of, self._offset_of, self._size_of, self._gaps)
+        self._whole = bool(self.readable.all())
         direct = engine == "direct" or (engine == "auto" and hasattr(os, "preadv"))
         self._rows: DirectRows | LibraryRows = (
             DirectRows(self._files, places, self.spec.row_bytes, self._check)
@@ -112,7 +113,8 @@ class RowReader:
         known = self._known[rows]
         due = (~known).tolist() if self._verify == "first" else [self._verify == "always"] * len(rows)
         self._rows.read(rows, list(out.reshape(len(rows), -1).view(np.uint8)), known, due)
-        self._known[rows] = True
+        if not known.all():
+            self._known[rows] = True
 
     def read_ahead(self, rows: Int64[np.ndarray, " n"]) -> None:
         """Ask the kernel to read the parts of these rows into its page cache.
@@ -182,8 +184,11 @@ class RowReader:
             raise ValueError(f"the buffer must be writable C-contiguous {self.dtype} {expected}")
         if not len(rows):
             return
-        if rows.min() < 0 or rows.max() >= self.num_rows:
-            raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} is outside 0 … {self.num_rows - 1}")
+        low, high = rows.min(), rows.max()
+        if low < 0 or high >= self.num_rows:
+            raise IndexError(f"row {low if low < 0 else high} is outside 0 … {self.num_rows - 1}")
+        if self._whole:
+            return
         absent = self._part_of[rows] == _ABSENT
         if absent.any():
             raise StoreIncomplete(
