@@ -99,6 +99,10 @@ class TierSource:
         x = to_float32(stored, self._source.spec.tier, self._source.channel_scale)
         out[:] = through(x, self._tier, self._scale)
 
+    def read_ahead(self, rows: Int[np.ndarray, " n"]) -> None:
+        """Let the other source prepare."""
+        self._source.read_ahead(rows)
+
 
 def judge_tiers(
     run: Path, store: Path, *, other: Path | None = None, manifest: str | None = None, device: str = "auto"

@@ -63,7 +63,9 @@ def open_inputs(config: TrainConfig, earlier: RunRecord | None) -> Iterator[Inpu
             refuse_partial(store, key)
     with ExitStack() as stack:
         readers = {
-            name: stack.enter_context(store.reader(key, verify=loader.verify, allow_partial=loader.allow_partial))
+            name: stack.enter_context(
+                store.reader(key, verify=loader.verify, allow_partial=loader.allow_partial, engine=loader.engine)
+            )
             for name, key in keys.items()
         }
         indexes = {name: readable_rows(store, key, readers[name]) for name, key in keys.items()}

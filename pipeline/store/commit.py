@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Buffer, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ FILE_MODE = 0o440
 
 DIR_MODE = 0o2770
 """Folders are the group's, and what is made in them belongs to the same group; the umask may take more away."""
+
+JOIN_BYTES = 1 << 20
+"""Pieces that are not more than this together are written at once."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -127,11 +130,30 @@ def commit_file(path: Path, data: bytes, *, calls: Calls = SYSTEM) -> bytes:
         StoreCorrupt: the file that is there is far too long to be the same thing.
     """
     try:
-        created = not os.path.lexists(path) and _create(path, data, calls)
+        created = not os.path.lexists(path) and _create(path, [data], calls)
         _sync_folder(path.parent, calls)
         return data if created else read_file(path.parent, path, limit=_LONGER * len(data) + _SMALL)
     except OSError as error:
         raise _machine_error(path, len(data), error) from error
+
+
+def commit_pieces(path: Path, pieces: Sequence[Buffer], *, calls: Calls = SYSTEM) -> bytes | None:
+    """Create ``path`` holding these buffers one after another, as :func:`commit_file` does, without joining them.
+
+    Returns:
+        None if this call created the file, else the bytes that the other writer committed.
+
+    Raises:
+        MachineError: as :func:`commit_file`.
+    """
+    size = sum(len(memoryview(piece).cast("B")) for piece in pieces)
+    try:
+        joined = pieces if size > JOIN_BYTES else [b"".join(pieces)]
+        created = not os.path.lexists(path) and _create(path, joined, calls)
+        _sync_folder(path.parent, calls)
+        return None if created else read_file(path.parent, path, limit=_LONGER * size + _SMALL)
+    except OSError as error:
+        raise _machine_error(path, size, error) from error
 
 
 def make_folders(root: Path, folder: Path) -> None:
@@ -204,14 +226,15 @@ def _publish_by_rename(temporary: Path, final: Path, inode: int, calls: Calls) -
     return "rename"
 
 
-def _create(path: Path, data: bytes, calls: Calls) -> bool:
+def _create(path: Path, pieces: Sequence[Buffer], calls: Calls) -> bool:
     """Write under a temporary name and publish; says whether the file is ours. Failures leave no temporary name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = retry_stale(os.open, temporary, flags, FILE_MODE)
         try:
-            _write_all(fd, data, calls)
+            for piece in pieces:
+                _write_all(fd, piece, calls)
             calls.fsync(fd)
         finally:
             os.close(fd)
@@ -220,8 +243,8 @@ def _create(path: Path, data: bytes, calls: Calls) -> bool:
         _remove(temporary, calls)
 
 
-def _write_all(fd: int, data: bytes, calls: Calls) -> None:
-    view = memoryview(data)
+def _write_all(fd: int, data: Buffer, calls: Calls) -> None:
+    view = memoryview(data).cast("B")
     while view:
         view = view[calls.write(fd, view) :]
 

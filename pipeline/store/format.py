@@ -5,9 +5,10 @@ lies, so that rows can be read with ``preadv`` and nothing else. It never opens,
 array's own folder. A new format is one module and one line in :data:`FORMATS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Buffer, Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import google_crc32c
@@ -33,6 +34,7 @@ MAX_PART_NUMBERS = 1 << 32
 """Bytes of the rows of one part, uncompressed: what whoever decodes a part allocates."""
 
 _FILE_BYTES = 1 << 16
+_COUNTED = 1 << 17
 
 Pread = Callable[[int, int], bytes]
 """``pread(offset, size)``: that many bytes of a part's file, fewer at its end."""
@@ -127,6 +129,14 @@ class StoreFormat(Protocol):
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of a part's file."""
 
+    def pieces(
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+    ) -> list[Buffer]:
+        """The same bytes in pieces that need not be joined, most of them the rows as they are.
+
+        ``values`` are C-contiguous, ``crcs`` their :func:`row_checksums`.
+        """
+
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
     ) -> tuple[Shaped[np.ndarray, "rows *stored"], UInt32[np.ndarray, " rows"]]:
@@ -137,6 +147,14 @@ class StoreFormat(Protocol):
 
         (-1, 0) where the file lacks the row; DamageError if the file cannot be read. Uncompressed rows have
         ``meta.spec.row_bytes`` bytes.
+        """
+
+    def read_rows(
+        self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
+    ) -> Shaped[np.ndarray, "n *stored"]:
+        """Rows of one part (ascending, counted from its first) through the format's own library.
+
+        DamageError if the library cannot read them.
         """
 
 
@@ -158,15 +176,25 @@ def count_not_finite(values: Shaped[np.ndarray, "..."]) -> tuple[int, int]:
     """How many numbers are NaN and how many infinite, in bfloat16 bits (uint16) or float32; int8 has neither."""
     if values.dtype == np.int8:
         return 0, 0
-    bits = values if values.dtype == np.uint16 else values.view(np.uint32)
+    bits = (values if values.dtype == np.uint16 else values.view(np.uint32)).reshape(-1)
     number, infinity = (0x7FFF, 0x7F80) if bits.dtype == np.uint16 else (0x7FFFFFFF, 0x7F800000)
-    size = bits & bits.dtype.type(number)  # the sign does not matter
-    return int(np.count_nonzero(size > infinity)), int(np.count_nonzero(size == infinity))
+    nan = inf = 0
+    for start in range(0, len(bits), _COUNTED):  # pieces that stay in the cache
+        size = bits[start : start + _COUNTED] & bits.dtype.type(number)  # the sign does not matter
+        if size.max() >= infinity:
+            nan += int(np.count_nonzero(size > infinity))
+            inf += int(np.count_nonzero(size == infinity))
+    return nan, inf
 
 
 def row_checksums(rows: UInt8[np.ndarray, "rows bytes"]) -> UInt32[np.ndarray, " rows"]:
     """The crc32c of every row's bytes."""
     return np.fromiter((google_crc32c.value(row) for row in rows), np.uint32, len(rows))
+
+
+def row_bytes(values: Shaped[np.ndarray, "rows *stored"]) -> UInt8[np.ndarray, "rows bytes"]:
+    """C-contiguous rows as bytes; shares their memory."""
+    return values.reshape(len(values), -1).view(np.uint8)
 
 
 def own_attributes(meta: ArrayMeta) -> dict[str, Any]:

@@ -15,13 +15,14 @@ A part exists if and only if its receipt does.
 
 import os
 import re
+from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import ConfigError
 from ..place import Place, StoreUrl
-from .commit import commit_file, make_root
+from .commit import commit_file, commit_pieces, make_root
 from .files import entries
 
 SCHEMA = 1
@@ -99,6 +100,14 @@ class Layout:
         In a remote store the remote place decides who was first.
         """
         return commit_file(path, data) if self.remote is None else self.remote.commit(path, data)
+
+    def commit_pieces(self, path: Path, pieces: Sequence[Buffer]) -> bytes | None:
+        """The same for buffers one after another (:func:`.commit.commit_pieces`); None if they are what is there."""
+        if self.remote is None:
+            return commit_pieces(path, pieces)
+        data = b"".join(pieces)
+        found = self.remote.commit(path, data)
+        return None if found == data else found
 
     def exists(self, path: Path) -> bool:
         """Whether there is such a receipt; of a remote store, whether there is one by now."""

@@ -16,7 +16,7 @@ from .files import read_file, warn_if_open_to_all
 from .frames import read_frames
 from .index import read_index
 from .layout import MAX_SCHEMA_BYTES, Layout, part_name
-from .reader import RowReader, Verify
+from .reader import Engine, RowReader, Verify
 from .schema import SCHEMA_TEXT, refuse_other_schema
 
 if TYPE_CHECKING:
@@ -162,9 +162,11 @@ class FeatureStore:
                 missing[array.index_id] = left
         return FeatureStatus(present, planned, missing)
 
-    def reader(self, feature: str, *, verify: Verify = "first", allow_partial: bool = False) -> RowReader:
-        """A reader of all rows; raises as :meth:`resolve` and :class:`RowReader`."""
-        return RowReader(self._arrays_of(feature), verify=verify, allow_partial=allow_partial)
+    def reader(
+        self, feature: str, *, verify: Verify = "first", allow_partial: bool = False, engine: Engine = "auto"
+    ) -> RowReader:
+        """A reader of all rows; options and errors as of :class:`RowReader`, and raises as :meth:`resolve`."""
+        return RowReader(self._arrays_of(feature), verify=verify, allow_partial=allow_partial, engine=engine)
 
     def read(self, feature: str, rows: Int64[np.ndarray, " n"] | list[int]) -> "torch.Tensor":
         """Rows by global number, in the order asked for.
