@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ...pipeline.store import FeatureStore
-from ...pipeline.store.reader import Verify
+from ...pipeline.store.row_check import Verify
 from .features import Batch, Features
 
 type Read = Callable[[Int[np.ndarray, " b"]], Batch]

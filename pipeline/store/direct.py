@@ -5,88 +5,84 @@ where that is safe (:mod:`.mappings`). A checksum is taken right behind the row'
 """
 
 import os
-from collections.abc import Callable
 
-import google_crc32c
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from ..errors import StoreCorrupt
 from .codecs import decompress
+from .crc import crc32c
 from .mappings import Mappings
 from .parts import read_fully
 from .places import REPAIR, Places, Row
+from .row_check import RowCheck
 
 RUN_BYTES = 1 << 20
 """Most bytes a read of neighbouring rows takes at once: what a core's cache still holds when they are checked."""
 
 _CRC = 4
 
-type Check = Callable[[int, Row], None]
-"""``check(row, numbers)``: StoreCorrupt unless the row has the checksum its receipt says."""
-
 
 class DirectRows:
-    """Reads rows at known places. Any number of threads may use :meth:`read` at once."""
+    """Reads rows at known places. Any number of threads may use :meth:`read` at once.
 
-    def __init__(self, places: Places, check: Check) -> None:
+    Args:
+        places: where they lie.
+        check: refuses a row whose checksum is wrong.
+    """
+
+    def __init__(self, places: Places, check: RowCheck) -> None:
         self._places, self._files, self._row_bytes, self._check = places, places.files, places.row_bytes, check
         self._run_rows = max(1, RUN_BYTES // places.row_bytes)
         self._maps = Mappings(places.files, allowed=not places.packed)
 
-    def read(
-        self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"], due: list[bool]
-    ) -> None:
+    def read(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"]) -> None:
         """Fill the buffers.
 
         Args:
             rows: (n,) global row numbers, all there.
             buffers: one a row.
             known: which rows were read before.
-            due: which rows to check.
         """
-        if known.any():
-            left = self._copy_known(rows, buffers, known, due)
-            if not left:
-                return
-            rows, buffers, due, known = rows[left], [buffers[i] for i in left], [due[i] for i in left], known[left]
-        self._read_rest(rows, buffers, due, not known.all())
+        left = self._copy_known(rows, buffers, known) if np.count_nonzero(known) else list(range(len(rows)))
+        if left:
+            self._read_rest(rows[left], [buffers[i] for i in left], known[left])
 
     def close(self) -> None:
         """Let go of mapped parts."""
         self._maps.clear()
 
     def _copy_known(
-        self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"], due: list[bool]
+        self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"]
     ) -> list[int]:
         """Copy what is mapped; returns the positions of all other rows."""
         slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
         needed, size = set(slots), self._row_bytes
         maps = self._maps.of(needed)
-        if len(maps) == len(needed) and known.all() and not any(due):  # the common case, nothing but copies
+        if len(maps) == len(needed) and not self._check.always and np.count_nonzero(known) == len(rows):  # the common case, nothing but copies
             for slot, offset, buffer in zip(slots, offsets, buffers, strict=True):
                 buffer[:] = maps[slot][offset : offset + size]
             return []
-        left, before, numbers = [], known.tolist(), rows.tolist()
-        for i, slot in enumerate(slots):
-            if slot not in maps or not before[i]:
+        left = []
+        for i, (row, before) in enumerate(zip(rows.tolist(), known.tolist(), strict=True)):
+            if not before or slots[i] not in maps:
                 left.append(i)
                 continue
-            buffers[i][:] = maps[slot][offsets[i] : offsets[i] + size]
-            if due[i]:
-                self._check(numbers[i], buffers[i])
+            buffers[i][:] = maps[slots[i]][offsets[i] : offsets[i] + size]
+            if self._check.always:
+                self._check(row, buffers[i])
         return left
 
-    def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], due: list[bool], new: bool) -> None:
-        """Read from the files; if some are ``new``, ask for all at once, so that a disk works on many together."""
+    def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"]) -> None:
+        """Read from the files; if some are new, ask for all at once, so that a disk works on many together."""
         slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
-        numbers, runs = rows.tolist(), self._runs(rows)
-        if len(runs) > 1 and new:
+        numbers, before, runs = rows.tolist(), known.tolist(), self._runs(rows)
+        if len(runs) > 1 and not known.all():
             self._ask_for(slots, offsets, runs)
         for start, stop in runs:
             self._read_run(slots[start], offsets[start], numbers[start:stop], buffers[start:stop])
             for i in range(start, stop):
-                if due[i]:
+                if self._check.is_due(before[i]):
                     self._check(numbers[i], buffers[i])
 
     def _ask_for(self, slots: list[int], offsets: list[int], runs: list[tuple[int, int]]) -> None:
@@ -128,7 +124,7 @@ class DirectRows:
             raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=REPAIR)
         data = packed[:-_CRC].tobytes()
         try:
-            if google_crc32c.value(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
+            if crc32c(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
                 raise ValueError("its checksum is wrong")
             decompress(data, out)
         except ValueError as error:

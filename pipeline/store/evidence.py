@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 
 from ..errors import StoreError, StoreIncomplete
 from .array import ArrayRef
 from .codecs import decompress
+from .crc import crc32c
 from .files import open_file, read_file
 from .format import DamageError, count_not_finite
 from .frames import FRAMES_SCHEMA
@@ -188,7 +188,7 @@ def _bad_rows(array: ArrayRef, receipt: Receipt, data: bytes) -> list[int]:
         except ValueError:
             bad.append(number)
             continue
-        if google_crc32c.value(stored) != crc:
+        if crc32c(stored) != crc:
             bad.append(number)
     return bad
 

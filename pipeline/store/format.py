@@ -11,13 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import google_crc32c
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from ..errors import StoreError
 from ..spec import FeatureSpec, sha256_json
 from .codecs import CODECS
+from .crc import crc32c
 from .int8 import ChannelScale
 from .layout import FEATURE_NAME, MAX_PART_ROWS, MAX_PARTS, PART_ROWS, SCHEMA, part_count, part_range
 from .metadata import check_attributes
@@ -189,7 +189,7 @@ def count_not_finite(values: Shaped[np.ndarray, "..."]) -> tuple[int, int]:
 
 def row_checksums(rows: UInt8[np.ndarray, "rows bytes"]) -> UInt32[np.ndarray, " rows"]:
     """The crc32c of every row's bytes."""
-    return np.fromiter((google_crc32c.value(row) for row in rows), np.uint32, len(rows))
+    return np.fromiter((crc32c(row) for row in rows), np.uint32, len(rows))
 
 
 def row_bytes(values: Shaped[np.ndarray, "rows *stored"]) -> UInt8[np.ndarray, "rows bytes"]:

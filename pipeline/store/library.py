@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from ..errors import StoreCorrupt
-from .direct import Check
 from .format import DamageError
 from .places import REPAIR, Places, Row
+from .row_check import RowCheck
 
 
 class LibraryRows:
@@ -24,18 +24,12 @@ class LibraryRows:
         check: refuses a row whose checksum is wrong.
     """
 
-    def __init__(self, places: Places, check: Check) -> None:
+    def __init__(self, places: Places, check: RowCheck) -> None:
         self._files, self._part_of, self._check = places.files, places.part_of, check
         self._first: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def read(
-        self,
-        rows: Int64[np.ndarray, " n"],
-        buffers: list[Row],
-        known: Bool[np.ndarray, " n"],  # noqa: ARG002 - the direct reader wants to know
-        due: list[bool],
-    ) -> None:
+    def read(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"]) -> None:
         """Fill the buffers; arguments as of :meth:`~.direct.DirectRows.read`."""
         slots = self._part_of[rows]
         for slot in np.unique(slots).tolist():
@@ -44,7 +38,7 @@ class LibraryRows:
                 values = self._read_part(slot, rows[places])
             for i, numbers in zip(places.tolist(), values, strict=True):
                 buffers[i][:] = numbers
-                if due[i]:
+                if self._check.is_due(bool(known[i])):
                     self._check(int(rows[i]), buffers[i])
 
     def close(self) -> None:

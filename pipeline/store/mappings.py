@@ -3,7 +3,7 @@
 Copying from a mapping costs about two thirds of what ``preadv`` costs, but only while the pages are there: a page that
 is not comes in one fault at a time, and a file that shrinks meanwhile ends the process. So a part is mapped only if
 it lies on a local file system, where nobody but this machine changes it, and if all parts of the reader together take
-a small share of the free memory; and its size is looked at before every use.
+a small share of the free memory; and its size is looked at again and again.
 """
 
 import mmap
@@ -14,6 +14,9 @@ from jaxtyping import UInt8
 
 from ..machine import LOCAL_FILE_SYSTEMS, available_memory, file_system
 from .parts import PartFiles
+
+LOOK_EVERY = 16
+"""Batches between two looks at the sizes of files; nothing of ours ever changes a file that is committed."""
 
 MEMORY_SHARE = 0.25
 """Parts that together take more of the free memory are read with ``preadv`` for ever."""
@@ -30,14 +33,19 @@ class Mappings:
     def __init__(self, files: PartFiles, *, allowed: bool = True) -> None:
         self._files, self._allowed = files, allowed
         self._small: bool | None = None
+        self._batches = 0
         self._maps: dict[int, UInt8[np.ndarray, " bytes"] | None] = {}
 
     def of(self, slots: set[int]) -> dict[int, UInt8[np.ndarray, " bytes"]]:
         """The bytes of those parts that may be read this way now; no entry for the others."""
         if not self._allowed or not self._fits():
             return {}
-        found = {slot: self._whole(slot) for slot in slots}
-        return {slot: data for slot, data in found.items() if data is not None}
+        self._batches += 1
+        if self._batches % LOOK_EVERY and self._maps.keys() >= slots:
+            found = self._maps
+        else:
+            found = {slot: self._whole(slot) for slot in slots}
+        return {slot: data for slot in slots if (data := found[slot]) is not None}
 
     def clear(self) -> None:
         """Let go of all mappings."""
@@ -53,8 +61,8 @@ class Mappings:
         """The part if its file is open and as long as it was when it was opened."""
         fd = self._files.kept(slot)
         if fd is None or os.fstat(fd).st_size != self._files.parts[slot].receipt.bytes:
-            return None
-        if slot not in self._maps:
+            self._maps[slot] = None
+        elif slot not in self._maps:
             self._maps[slot] = _map(fd)
         return self._maps[slot]
 

@@ -8,9 +8,8 @@ receipt, which finds damage and also a file that is whole but not the one the re
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
-import google_crc32c
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped
 
@@ -20,9 +19,9 @@ from .array import ArrayRef
 from .direct import DirectRows
 from .int8 import ChannelScale
 from .library import LibraryRows
-from .places import ABSENT, REPAIR, Places, Row
+from .places import ABSENT, Places
+from .row_check import RowCheck, Verify
 
-Verify = Literal["first", "always", "never"]
 Engine = Literal["auto", "direct", "library"]
 
 
@@ -56,20 +55,19 @@ class RowReader:
         only_rows: Int64[np.ndarray, " n"] | None = None,
         engine: Engine = "auto",
     ) -> None:
-        if engine not in ("auto", "direct", "library"):
-            raise ValueError(f"engine is one of auto, direct, library, not {engine!r}")
-        if verify not in ("first", "always", "never"):
-            raise ValueError(f"verify is one of first, always, never, not {verify!r}")
+        for what, given, known in (("engine", engine, get_args(Engine)), ("verify", verify, get_args(Verify))):
+            if given not in known:
+                raise ValueError(f"{what} is one of {', '.join(known)}, not {given!r}")
         self.spec: FeatureSpec = arrays[0].spec
         self.channel_scale: ChannelScale | None = _one_scale(arrays)
         self.num_rows: int = sum(array.rows for array in arrays)
         self.dtype: np.dtype[np.generic] = arrays[0].meta.dtype
-        self._verify = verify
+        self._row_shape = self.spec.stored_shape
         self._known = np.zeros(self.num_rows, bool)  # read before, and found right unless never checked
         self._places = Places(arrays, allow_partial=allow_partial, only_rows=only_rows)
         self._whole = bool(self.readable.all())
         direct = engine == "direct" or (engine == "auto" and hasattr(os, "preadv"))
-        self._rows = (DirectRows if direct else LibraryRows)(self._places, self._check)
+        self._rows = (DirectRows if direct else LibraryRows)(self._places, RowCheck(self._places, verify))
 
     @property
     def readable(self) -> Bool[np.ndarray, " num_rows"]:
@@ -96,9 +94,8 @@ class RowReader:
         rows = rows.astype(np.int64, copy=False)
         self._places.bring(rows)
         known = self._known[rows]
-        due = (~known).tolist() if self._verify == "first" else [self._verify == "always"] * len(rows)
-        self._rows.read(rows, list(out.reshape(len(rows), -1).view(np.uint8)), known, due)
-        if not known.all():
+        self._rows.read(rows, list(out.reshape(len(rows), -1).view(np.uint8)), known)
+        if np.count_nonzero(known) < len(rows):
             self._known[rows] = True
 
     def read_ahead(self, rows: Int64[np.ndarray, " n"]) -> None:
@@ -131,7 +128,7 @@ class RowReader:
         self.close()
 
     def _check_request(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "..."]) -> None:
-        expected = (len(rows), *self.spec.stored_shape)
+        expected = (len(rows), *self._row_shape)
         if self._places.files.closed:
             raise ValueError("this reader is closed")
         if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
@@ -150,17 +147,6 @@ class RowReader:
             raise StoreIncomplete(
                 f"row {rows[absent.argmax()]} of {self.spec.key} is not there: its part was not finished "
                 "when the reader was opened"
-            )
-
-    def _check(self, row: int, numbers: Row) -> None:
-        """Compare a row's crc32c with the receipt's."""
-        found, expected = google_crc32c.value(numbers), int(self._places.crc_of[row])
-        if found != expected:
-            raise StoreCorrupt(
-                f"row {row} in {self._places.label(row)} is not the one its receipt describes",
-                found=f"crc32c {found:08x}",
-                expected=f"{expected:08x}",
-                remedy=REPAIR,
             )
 
 

@@ -16,7 +16,8 @@ from .files import read_file, warn_if_open_to_all
 from .frames import read_frames
 from .index import read_index
 from .layout import MAX_SCHEMA_BYTES, Layout, part_name
-from .reader import Engine, RowReader, Verify
+from .reader import Engine, RowReader
+from .row_check import Verify
 from .schema import SCHEMA_TEXT, refuse_other_schema
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from collections.abc import Buffer
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from .codecs import compress, decompress, zarr_codec
+from .crc import crc32c
 from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_bytes, row_checksums
 
 _ABSENT = np.uint64(2**64 - 1)
@@ -84,14 +84,14 @@ class ZarrFormat:
         rows: list[Buffer] = list(row_bytes(values))
         if meta.codec != "none":
             rows = [compress(row, meta.spec) for row in row_bytes(values)]
-            crcs = np.array([google_crc32c.value(row) for row in rows], np.uint32)
+            crcs = np.array([crc32c(row) for row in rows], np.uint32)
         lengths = np.array([len(memoryview(row)) + _CRC for row in rows])
         index = np.full((meta.part_rows, 2), _ABSENT, "<u8")
         index[: len(rows), 0] = np.cumsum(lengths) - lengths
         index[: len(rows), 1] = lengths
         checks = [crc.tobytes() for crc in crcs.astype("<u4")]
         body = [piece for pair in zip(rows, checks, strict=True) for piece in pair]
-        return [*body, index.tobytes(), google_crc32c.value(index.tobytes()).to_bytes(_CRC, "little")]
+        return [*body, index.tobytes(), crc32c(index.tobytes()).to_bytes(_CRC, "little")]
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
@@ -103,7 +103,7 @@ class ZarrFormat:
             if offset < 0:
                 raise DamageError(f"row {row} of the part is absent")
             stored, tail = view[offset : offset + size], view[offset + size : offset + size + _CRC]
-            if google_crc32c.value(stored) != int.from_bytes(tail.tobytes(), "little"):
+            if crc32c(stored) != int.from_bytes(tail.tobytes(), "little"):
                 raise DamageError(f"row {row} of the part fails its checksum")
             _unpack(meta, row, stored, values[row])
         return values.view(meta.dtype).reshape(rows, *meta.spec.stored_shape), row_checksums(values)
@@ -114,7 +114,7 @@ class ZarrFormat:
         tail = pread(size - length, length) if size >= length else b""
         if len(tail) != length:
             raise DamageError(f"{size} bytes are too few for a shard of {meta.part_rows} rows")
-        if google_crc32c.value(tail[:-_CRC]) != int.from_bytes(tail[-_CRC:], "little"):
+        if crc32c(tail[:-_CRC]) != int.from_bytes(tail[-_CRC:], "little"):
             raise DamageError("the shard's index fails its checksum")
         index = np.frombuffer(tail, "<u8", 2 * meta.part_rows).reshape(-1, 2)[:rows]
         absent, room = (index == _ABSENT).all(axis=1), np.uint64(size - length)

@@ -92,7 +92,7 @@ def test_a_fault_at_any_step_leaves_no_file_or_the_whole_file(tmp_path, step, co
 
 
 def test_short_writes_are_continued(tmp_path):
-    one_byte = replace(SYSTEM, write=lambda fd, data: os.write(fd, data[:1]))
+    one_byte = replace(SYSTEM, write=lambda fd, pieces: os.write(fd, pieces[0][:1]))
     assert commit_file(tmp_path / "part", b"letters", calls=one_byte) == b"letters"
     assert (tmp_path / "part").read_bytes() == b"letters"
 

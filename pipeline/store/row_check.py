@@ -1,0 +1,36 @@
+"""Whether a row is the one its receipt describes."""
+
+from typing import Literal
+
+from ..errors import StoreCorrupt
+from .crc import crc32c
+from .places import REPAIR, Places, Row
+
+Verify = Literal["first", "always", "never"]
+
+
+class RowCheck:
+    """Compares a row's crc32c with the receipt's.
+
+    Args:
+        places: whose rows.
+        verify: check a row at its first read, at every read, or not at all.
+    """
+
+    def __init__(self, places: Places, verify: Verify) -> None:
+        self.always, self._never, self._places = verify == "always", verify == "never", places
+
+    def is_due(self, known: bool) -> bool:
+        """Whether a row is to be checked that was read before (``known``) or not."""
+        return self.always or not (known or self._never)
+
+    def __call__(self, row: int, numbers: Row) -> None:
+        """StoreCorrupt, naming store, array, part and row, unless these are its numbers."""
+        found, expected = crc32c(numbers), int(self._places.crc_of[row])
+        if found != expected:
+            raise StoreCorrupt(
+                f"row {row} in {self._places.label(row)} is not the one its receipt describes",
+                found=f"crc32c {found:08x}",
+                expected=f"{expected:08x}",
+                remedy=REPAIR,
+            )
