@@ -3,14 +3,8 @@
 awscrt uses the widest instructions there are, about twice as fast as google-crc32c on machines with AVX-512.
 """
 
-from collections.abc import Buffer
+from awscrt.checksums import crc32c
 
-import awscrt.checksums
+__all__ = ["CRC_BYTES", "crc32c"]
 
 CRC_BYTES = 4
-
-
-def crc32c(data: Buffer) -> int:
-    """The checksum of C-contiguous bytes."""
-    value: int = awscrt.checksums.crc32c(data)
-    return value

@@ -57,33 +57,34 @@ class DirectRows:
     ) -> list[int]:
         """Copy what is mapped; returns the positions of all other rows."""
         slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
-        needed, size = set(slots), self._row_bytes
+        needed, size, always = set(slots), self._row_bytes, self._check.always
         maps = self._maps.of(needed)
-        if len(maps) == len(needed) and not self._check.always and np.count_nonzero(known) == len(rows):  # the common case, nothing but copies
+        if len(maps) == len(needed) and not always and np.count_nonzero(known) == len(rows):  # the common case
             for slot, offset, buffer in zip(slots, offsets, buffers, strict=True):
                 buffer[:] = maps[slot][offset : offset + size]
             return []
-        left = []
+        left, expected = [], self._check.expected(rows)
         for i, (row, before) in enumerate(zip(rows.tolist(), known.tolist(), strict=True)):
-            if not before or slots[i] not in maps:
+            if before and slots[i] in maps:
+                buffers[i][:] = maps[slots[i]][offsets[i] : offsets[i] + size]
+                if always:
+                    self._check(row, buffers[i], expected[i])
+            else:
                 left.append(i)
-                continue
-            buffers[i][:] = maps[slots[i]][offsets[i] : offsets[i] + size]
-            if self._check.always:
-                self._check(row, buffers[i])
         return left
 
     def _read_rest(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"]) -> None:
         """Read from the files; if some are new, ask for all at once, so that a disk works on many together."""
         slots, offsets = self._places.part_of[rows].tolist(), self._places.offset_of[rows].tolist()
-        numbers, before, runs = rows.tolist(), known.tolist(), self._runs(rows)
+        numbers, before, expected = rows.tolist(), known.tolist(), self._check.expected(rows)
+        runs = self._runs(rows)
         if len(runs) > 1 and not known.all():
             self._ask_for(slots, offsets, runs)
         for start, stop in runs:
             self._read_run(slots[start], offsets[start], numbers[start:stop], buffers[start:stop])
             for i in range(start, stop):
                 if self._check.is_due(before[i]):
-                    self._check(numbers[i], buffers[i])
+                    self._check(numbers[i], buffers[i], expected[i])
 
     def _ask_for(self, slots: list[int], offsets: list[int], runs: list[tuple[int, int]]) -> None:
         for start, stop in runs:

@@ -31,7 +31,7 @@ class LibraryRows:
 
     def read(self, rows: Int64[np.ndarray, " n"], buffers: list[Row], known: Bool[np.ndarray, " n"]) -> None:
         """Fill the buffers; arguments as of :meth:`~.direct.DirectRows.read`."""
-        slots = self._part_of[rows]
+        slots, expected = self._part_of[rows], self._check.expected(rows)
         for slot in np.unique(slots).tolist():
             places = np.flatnonzero(slots == slot)
             with self._lock:
@@ -39,7 +39,7 @@ class LibraryRows:
             for i, numbers in zip(places.tolist(), values, strict=True):
                 buffers[i][:] = numbers
                 if self._check.is_due(bool(known[i])):
-                    self._check(int(rows[i]), buffers[i])
+                    self._check(int(rows[i]), buffers[i], expected[i])
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Int64
+
 from ..errors import StoreCorrupt
 from .crc import crc32c
 from .places import REPAIR, Places, Row
@@ -24,9 +27,14 @@ class RowCheck:
         """Whether a row is to be checked that was read before (``known``) or not."""
         return self.always or not (known or self._never)
 
-    def __call__(self, row: int, numbers: Row) -> None:
-        """StoreCorrupt, naming store, array, part and row, unless these are its numbers."""
-        found, expected = crc32c(numbers), int(self._places.crc_of[row])
+    def expected(self, rows: Int64[np.ndarray, " n"]) -> list[int]:
+        """The checksums of rows as their receipts say."""
+        checksums: list[int] = self._places.crc_of[rows].tolist()
+        return checksums
+
+    def __call__(self, row: int, numbers: Row, expected: int) -> None:
+        """StoreCorrupt, naming store, array, part and row, unless these numbers have that checksum."""
+        found = crc32c(numbers)
         if found != expected:
             raise StoreCorrupt(
                 f"row {row} in {self._places.label(row)} is not the one its receipt describes",
