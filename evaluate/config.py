@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..pipeline.errors import ConfigError
+from ..pipeline.place import Place
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class EvalConfig:
     """Examples a batch; changes no number beyond rounding."""
     figures: bool = True
     """Draw figures; the pictures among them need the dataset."""
-    store: Path | None = None
-    """The feature store."""
+    store: Place | None = None
+    """The feature store: a folder or a URL."""
     manifest: str | None = None
     """The data manifest (a name or a path): other labels, another place."""
     root: Path | None = None
@@ -35,6 +36,8 @@ class EvalConfig:
     """Where LeRobot keeps datasets, for pictures of a dataset without a ``root``."""
     hash_cache: Path | None = None
     """Folder that remembers the hashes of dataset files; None hashes them every time."""
+    store_cache: Path | None = None
+    """Folder of local copies of remote stores; None is ``~/.cache/visual-thought/stores``."""
     device: str = "auto"
     """``cpu``, ``cuda`` …; ``auto`` takes the accelerator if there is one."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..pipeline.metrics.curves import SweepPoint
 from ..pipeline.metrics.grounding import f_score, precision, recall
+from ..pipeline.place import Place
 from .scores import Scores
 
 SCHEMA = 1
@@ -74,7 +75,7 @@ class RunReport:
     dataset: str
     episodes: int
     simulated: bool
-    store: Path
+    store: Place
     features: Mapping[str, str]
     contenders: tuple[ContenderReport, ...]
     ceiling: Mapping[str, Scores]

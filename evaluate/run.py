@@ -97,7 +97,7 @@ def _describe(
         dataset=subject.inputs.manifest.name,
         episodes=len(set(rows.episode.tolist())),
         simulated=subject.inputs.manifest.simulated,
-        store=subject.inputs.store.path,
+        store=subject.inputs.store.place,
         features=subject.inputs.keys,
         contenders=tuple(_contender(name, config.split, judged, thresholds[name]) for name in answers),
         ceiling=ceiling(rows, subject.grid, fine_grid),

@@ -16,6 +16,7 @@ from ..pipeline.datasets.targets import targets_of
 from ..pipeline.errors import ConfigError, ManifestError
 from ..pipeline.geometry import FrameGeometry
 from ..pipeline.manifest import DatasetManifest, load_manifest
+from ..pipeline.place import parse_place
 from ..pipeline.record import RunRecord
 from ..pipeline.store import FeatureStore
 from ..train.inputs import Inputs, readable_rows, resolve_features
@@ -74,7 +75,7 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
     if not isinstance(loaded.task, GroundTask):
         raise ConfigError(f"{run_dir} cannot be evaluated", found=f"task {loaded.config.task}", expected="task ground")
     manifest = _manifest(config, loaded.record)
-    store = FeatureStore.open(config.store or loaded.record.store)
+    store = FeatureStore.open(parse_place(config.store or loaded.record.store, cache=config.store_cache))
     keys = resolve_features(store, loaded.config, loaded.record)
     with ExitStack() as stack:
         partial = loaded.config.loader.allow_partial

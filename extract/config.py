@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..pipeline.errors import ConfigError
-from ..pipeline.spec import Resize, Tier
+from ..pipeline.place import Place
+from ..pipeline.spec import Resize
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class ExtractConfig:
 
     manifest: str | Path
     """A data manifest: a YAML file, or the name of one that comes with the package."""
-    store: Path
-    """The feature store's folder; created if it is not there."""
+    store: Place
+    """The feature store's folder or URL; created if it is not there."""
     checkpoint: str = "lerobot/xvla-base"
     """The backbone's weights: a directory, or a Hub id."""
     checkpoint_revision: str | None = None
@@ -27,8 +28,10 @@ class ExtractConfig:
     """The features to extract, all in one pass: for X-VLA ``z`` (fused tokens) and ``r`` (vision-tower map)."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` is the first CUDA device if there is one, else the CPU."""
-    dtype: Tier = "bf16"
+    dtype: Literal["bf16", "fp32"] = "bf16"
     """Compute and storage type. ``bf16`` is autocast, its outputs rounded to bfloat16."""
+    store_format: Literal["zarr", "hdf5"] = "zarr"
+    """The format of new arrays; an array that is there already is finished in its own."""
     batch_size: int = 16
     """Frames a batch. Batches are cut at multiples of it in the frame table's order; halved if memory runs out."""
     resize: Resize | None = None
@@ -80,8 +83,8 @@ class StoredFeature:
 class StoreManifest:
     """What ``extract`` returns: where the features are, what they are, and what it took."""
 
-    store: Path
-    """The feature store's folder."""
+    store: Place
+    """The feature store's folder or URL."""
     features: tuple[StoredFeature, ...]
     """One entry a feature asked for."""
     frames: int

@@ -3,12 +3,12 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ..pipeline.errors import MachineError, StoreMismatch
+from ..pipeline.place import Place, folder_of
 from ..pipeline.spec import FeatureSpec, differences
 from ..pipeline.store import ArrayPlan, FeatureStore, plan_array
 from .backbones import find_backbone
@@ -34,6 +34,11 @@ class FeaturePlan:
     """Rows that stand in the store under another revision of the dataset: counted as there until compared."""
 
     @property
+    def formats(self) -> list[str]:
+        """The formats of its arrays."""
+        return sorted({plan.store_format for plan in self.arrays})
+
+    @property
     def parts(self) -> int:
         """Parts of its arrays, finished or not."""
         return sum(plan.num_parts for plan in self.arrays)
@@ -57,7 +62,7 @@ class ExtractionPlan:
     dataset: Dataset
     features: tuple[FeaturePlan, ...]
     free_bytes: int
-    """Free space on the store's disk, now."""
+    """Free space on the disk of the store, or of the local copy of a remote one, now."""
 
     @property
     def specs(self) -> tuple[FeatureSpec, ...]:
@@ -114,6 +119,8 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
         dtype=config.dtype,
         resize=config.resize,
         image_size=config.image_size,
+        frame_size=None,
+        options={},
         revision=config.checkpoint_revision,
         hash_cache=config.hash_cache,
         hub_cache=config.hub_cache,
@@ -122,7 +129,7 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
     known = store.features()
     for spec in specs:
         _require_fingerprint(spec, config.expect_fingerprint.get(spec.name), known)
-    features = tuple(_plan_feature(spec, dataset, store, known) for spec in specs)
+    features = tuple(_plan_feature(spec, dataset, store, known, config.store_format) for spec in specs)
     return ExtractionPlan(config, dataset, features, _free_bytes(config.store))
 
 
@@ -139,7 +146,9 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
     features = []
     for feature in planned.features:
         kept, rows = same[feature.spec], planned.dataset.rows(feature.spec.per)
-        arrays = plan_array(store, feature.spec, rows, dry=True, same_pixels=kept)
+        arrays = plan_array(
+            store, feature.spec, rows, dry=True, same_pixels=kept, store_format=planned.config.store_format
+        )
         features.append(replace(feature, arrays=tuple(arrays), moved=kept))
     return replace(planned, features=tuple(features))
 
@@ -164,9 +173,10 @@ def render(planned: ExtractionPlan) -> str:
     lines = [f"{planned.dataset.manifest.name}: {planned.dataset.frames.num_rows} frames{queries}"]
     for feature in planned.features:
         spec = feature.spec
+        shape, formats = " x ".join(map(str, spec.shape)), " and ".join(feature.formats)
         lines.append(
-            f"  {spec.key}  {feature.rows} rows of {' x '.join(map(str, spec.shape))} {spec.tier}, "
-            f"{feature.parts} parts, {feature.missing} missing, {human_bytes(feature.bytes_missing)} to write"
+            f"  {spec.key}  {feature.rows} rows of {shape} {spec.tier} in {formats}, {feature.parts} parts, "
+            f"{feature.missing} missing, {human_bytes(feature.bytes_missing)} to write"
         )
         if feature.moved.num_rows:
             lines.append(f"    {feature.moved.num_rows} rows are of another revision: their pixels are compared first")
@@ -189,11 +199,11 @@ def human_bytes(count: float) -> str:
 
 
 def _plan_feature(
-    spec: FeatureSpec, dataset: Dataset, store: FeatureStore, known: Mapping[str, FeatureSpec]
+    spec: FeatureSpec, dataset: Dataset, store: FeatureStore, known: Mapping[str, FeatureSpec], store_format: str
 ) -> FeaturePlan:
     rows = dataset.rows(spec.per)
     moved = moved_rows(store, spec, rows)
-    arrays = plan_array(store, spec, rows, dry=True, same_pixels=moved)
+    arrays = plan_array(store, spec, rows, dry=True, same_pixels=moved, store_format=store_format)
     others = {
         key: differences(other.to_json()["compute"], spec.to_json()["compute"])
         for key, other in known.items()
@@ -218,8 +228,8 @@ def _require_fingerprint(spec: FeatureSpec, expected: str | None, known: Mapping
     )
 
 
-def _free_bytes(store: Path) -> int:
-    place = store.absolute()
+def _free_bytes(store: Place) -> int:
+    place = folder_of(store).absolute()
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
@@ -243,6 +253,7 @@ def _feature_json(feature: FeaturePlan) -> dict[str, Any]:
         "fingerprint": feature.spec.fingerprint,
         "shape": list(feature.spec.shape),
         "tier": feature.spec.tier,
+        "formats": feature.formats,
         "rows": feature.rows,
         "parts": feature.parts,
         "parts_missing": feature.missing,

@@ -18,6 +18,7 @@ from ..pipeline.record import installed_versions
 from ..pipeline.store import ArrayPlan, FeatureStore, commit_part, plan_array
 from .backbones import find_backbone
 from .backbones.base import Backbone
+from .command import remake_command
 from .config import ExtractConfig, StoredFeature, StoreManifest
 from .decode import DecodedBatch, decode_ahead
 from .forward import Forward, Pending
@@ -79,7 +80,9 @@ def _arrays(planned: ExtractionPlan, store: FeatureStore) -> list[ArrayPlan]:
     arrays = []
     for feature in planned.features:
         rows = planned.dataset.rows(feature.spec.per)
-        arrays += plan_array(store, feature.spec, rows, same_pixels=feature.moved)
+        arrays += plan_array(
+            store, feature.spec, rows, same_pixels=feature.moved, store_format=planned.config.store_format
+        )
     return arrays
 
 
@@ -93,7 +96,12 @@ def _load(planned: ExtractionPlan, device: torch.device) -> Backbone:
 
 def _stream(planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: Backbone, stop: Stop) -> Seconds:
     versions: dict[str, JsonValue] = {**installed_versions()}
-    origin: dict[str, JsonValue] = {"host": platform.node(), "device": str(backbone.device), "versions": versions}
+    origin: dict[str, JsonValue] = {
+        "host": platform.node(),
+        "device": str(backbone.device),
+        "versions": versions,
+        "command": remake_command(planned.config),
+    }
 
     def commit(part: Part) -> None:
         spent: dict[str, JsonValue] = {**part.seconds}

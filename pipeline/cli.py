@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from .commands import bench, demo, stages, store, weights, world
+from .commands.options import show_warnings
 from .errors import VisualThoughtError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(bench.app, name="bench")
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line in this process and return its exit code; nothing but a bug raises."""
+    show_warnings()
     try:
         app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="vtt")
     except SystemExit as stop:  # how typer ends every command, usage errors (2) included

@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from .errors import ConfigError
+from .place import StoreUrl
 
 
 def build[Config](cls: type[Config], mapping: Mapping[str, Any], *, source: str) -> Config:
@@ -89,6 +90,8 @@ def parse_yaml(text: str, *, source: str) -> Any:
 
 def to_plain(value: Any) -> Any:
     """The plain data (dict, list, str, number, None) that :func:`build` turns back into an equal instance."""
+    if isinstance(value, StoreUrl):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if field.init}
     if isinstance(value, Mapping):
@@ -143,6 +146,8 @@ def _value(kind: Any, value: Any, key: str, source: str) -> Any:
     origin = get_origin(kind)
     if kind is Any:
         return value
+    if kind is StoreUrl and isinstance(value, (str, StoreUrl)):
+        return StoreUrl(value) if isinstance(value, str) else value
     if origin in (Union, types.UnionType):
         return _union(get_args(kind), value, key, source)
     if origin is Literal:

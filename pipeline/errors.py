@@ -16,6 +16,8 @@
 Anything else that escapes is a bug and shows its traceback.
 """
 
+_LONGEST = 20_000
+
 
 class VisualThoughtError(Exception):
     """One problem, said once: what is wrong, what was found, what was expected, what to do.
@@ -37,7 +39,7 @@ class VisualThoughtError(Exception):
         for label, value in (("found", self.found), ("expected", self.expected), ("to do", self.remedy)):
             if value is not None:
                 lines.append(f"  {label + ':':<10}{_said(value)}")
-        return "\n".join(lines)
+        return _harmless("\n".join(lines))
 
 
 class ConfigError(VisualThoughtError):
@@ -92,6 +94,12 @@ class Interrupted(VisualThoughtError):
     """Stopped by a signal; running the same command again resumes."""
 
     exit_code = 75
+
+
+def _harmless(text: str) -> str:
+    """A message may quote a file that came from anywhere: no control characters, and no more than can be read."""
+    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
 
 
 def _said(value: object) -> str:

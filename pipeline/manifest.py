@@ -178,7 +178,7 @@ def assign_splits(manifest: DatasetManifest, episodes: Sequence[int]) -> dict[st
         raise ManifestError(
             f"{manifest.name}: `episodes` names some that the dataset has not",
             found=sorted(chosen - set(episodes)),
-            expected=f"among {_ranges(episodes)}",
+            expected=f"among {episode_ranges(episodes)}",
         )
     splits = manifest.splits
     result = _listed(splits, chosen, manifest) if isinstance(splits, ListedSplits) else _seeded(splits, chosen)
@@ -200,7 +200,7 @@ def _listed(splits: ListedSplits, chosen: set[int], manifest: DatasetManifest) -
             raise ManifestError(
                 f"{manifest.name}: the split `{name}` lists episodes that are not there",
                 found=unknown,
-                expected=f"among {_ranges(chosen)}",
+                expected=f"among {episode_ranges(chosen)}",
                 remedy="correct `splits`, or `episodes`, in the manifest",
             )
     return {name: tuple(sorted(getattr(splits, name))) for name in SPLITS}
@@ -246,7 +246,7 @@ def _unique(values: Sequence[object]) -> bool:
     return len(set(values)) == len(values)
 
 
-def _ranges(episodes: Iterable[int]) -> str:
+def episode_ranges(episodes: Iterable[int]) -> str:
     """Indices as text: ``0-27, 32``."""
     runs: list[list[int]] = []
     for episode in sorted(episodes):

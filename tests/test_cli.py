@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from visual_thought.pipeline.cli import run
+from visual_thought.train.config import TrainConfig
 
 
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +31,25 @@ def test_an_unknown_recipe_key_is_named_with_the_nearest(
     assert run(["train", "ground-world", *place, "--set", change]) == 2
     assert change.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--allow-partial"]])
+def test_training_on_part_of_a_store_has_to_be_allowed(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import visual_thought.train.run
+
+    class Stopped(Exception):
+        pass
+
+    def stop(config: TrainConfig) -> None:
+        assert config.loader.allow_partial == bool(flags)
+        raise Stopped
+
+    monkeypatch.setattr(visual_thought.train.run, "train", stop)
+    place = ["--store", str(tmp_path / "s"), "--out", str(tmp_path / "r"), "--manifest", "tabletop_cubes"]
+    with pytest.raises(Stopped):
+        run(["train", "ground-world", *place, *flags])
 
 
 def test_an_unknown_recipe_lists_the_known_ones(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

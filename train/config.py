@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..pipeline.config import apply_overrides, build, load_yaml
 from ..pipeline.errors import ConfigError
+from ..pipeline.place import Place
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -61,12 +62,20 @@ class SchedulerConfig:
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How rows come from the store. Nothing here changes which samples a step sees."""
+    """How rows come from the store. Nothing but ``shuffle`` and its window changes which samples a step sees."""
 
-    residency: Literal["auto", "disk", "ram"] = "auto"
-    """``ram`` loads every row the run needs once; ``auto`` does so if they fit into ``memory_share``."""
+    residency: Literal["auto", "disk", "ram", "gpu"] = "auto"
+    """``ram`` and ``gpu`` load every row the run needs once; ``auto`` takes the first of gpu, ram, disk that holds
+    them within ``memory_share``."""
     memory_share: float = 0.5
-    """Share of the memory free at the start that ``ram`` may take."""
+    """Share of the memory free at the start (the device's own for ``gpu``) that rows may take."""
+    shuffle: Literal["full", "window"] = "full"
+    """``full`` draws from all examples of an epoch; ``window``, for stores that are cold or far away, takes the parts
+    in random order and draws from ``window_parts`` of them at a time, while the next ones are read ahead."""
+    window_parts: int = 8
+    """Parts a window."""
+    engine: Literal["auto", "direct", "library"] = "auto"
+    """``direct`` reads the store's files itself, ``library`` through zarr-python or h5py, far slower."""
     threads: int = 2
     """Reader threads."""
     depth: int = 4
@@ -75,6 +84,11 @@ class LoaderConfig:
     """When a row's checksum is checked: at its first read in this process, always, or never."""
     allow_partial: bool = False
     """Train although planned rows are missing from the store; the record says how many were left out."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "depth", "window_parts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"loader.{name} is too small", found=getattr(self, name), expected="at least 1")
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,8 @@ class TrainConfig:
 
     task: str
     """What is learned, by its name in the registry (``ground``)."""
-    store: Path
-    """The feature store to read."""
+    store: Place
+    """The feature store to read: a folder or a URL."""
     manifest: str
     """The data manifest (a name or a path) that says which episodes, splits and labels."""
     out: Path
@@ -171,7 +185,7 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
 
 
 def build_config(
-    recipe: str | Path, overrides: Sequence[str] = (), *, store: Path, manifest: str, out: Path, resume: bool = False
+    recipe: str | Path, overrides: Sequence[str] = (), *, store: Place, manifest: str, out: Path, resume: bool = False
 ) -> TrainConfig:
     """The config of a run: a recipe, ``key=value`` overrides, and where to read and write.
 

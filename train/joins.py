@@ -5,31 +5,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int
 
-from ..pipeline.errors import ManifestError, StoreError, StoreIncomplete
-from ..pipeline.manifest import DatasetManifest
+from ..pipeline.errors import StoreError, StoreIncomplete
 
 FRAME = ("episode_index", "frame_index", "camera")
 QUERY = (*FRAME, "instruction")
 ABSENT = -1
-
-
-def select_labels(labels: pa.Table, manifest: DatasetManifest) -> pa.Table:
-    """The label rows that the manifest uses: its cameras, its episodes, every stride-th frame; ordered by query.
-
-    Raises:
-        ManifestError: none is left.
-    """
-    frame = labels["frame_index"].to_numpy()
-    keep = pc.is_in(labels["camera"], pa.array(manifest.cameras)).to_numpy() & (frame % manifest.stride == 0)
-    if manifest.episodes is not None:
-        keep &= np.isin(labels["episode_index"].to_numpy(), manifest.episodes)
-    if not keep.any():
-        raise ManifestError(
-            f"no label row belongs to the manifest {manifest.name}",
-            found=f"{len(labels)} rows of cameras {', '.join(sorted(pc.unique(labels['camera']).to_pylist()))}",
-            expected=f"cameras {', '.join(manifest.cameras)}, stride {manifest.stride}",
-        )
-    return labels.filter(pa.array(keep)).sort_by([(name, "ascending") for name in QUERY])
 
 
 def match_rows(wanted: pa.Table, index: pa.Table, on: tuple[str, ...], repo_id: str) -> Int[np.ndarray, " n"]:
@@ -71,7 +51,7 @@ def refuse_absent(
         f"the store has no row of feature `{feature}` for {len(missing)} of {len(wanted)} labels",
         found=f"nothing for {first}; episodes {', '.join(map(str, episodes[:8]))}{' …' if len(episodes) > 8 else ''}",
         expected="a row for every label",
-        remedy="run `vtt extract` with this manifest, or set loader.allow_partial=true",
+        remedy="run `vtt extract` with this manifest, or train on the rest with --allow-partial",
     )
 
 

@@ -23,7 +23,7 @@ from .joins import QUERY
 from .loader import Batch, Loaded, Loader
 from .objectives.terms import pooled, total
 from .optimizer import rate_factor, set_rate
-from .sampling import EpochOrder, InOrder
+from .sampling import EpochOrder, InOrder, WindowOrder
 from .seeds import own_randomness, stream_seed
 from .state import Racer, Run, open_loader
 from .tasks.base import Contender, Observation, Task
@@ -37,7 +37,7 @@ def run_steps(run: Run, start: int) -> None:
         VisualThoughtError: a loss that is not a finite number; its examples are saved in the run folder.
     """
     config = run.config
-    order = EpochOrder(run.data.splits["train"], config.batch_size, config.seed)
+    order = train_order(run)
     steps = range(start, config.steps)
     with (
         own_randomness(),
@@ -53,6 +53,15 @@ def run_steps(run: Run, start: int) -> None:
             if done % config.log_freq == 0 or done == config.steps:
                 _log(run, done, pace, bar)
             _keep(run, done, stop)
+
+
+def train_order(run: Run) -> EpochOrder | WindowOrder:
+    """Which examples each training step sees."""
+    config, examples = run.config, run.data.splits["train"]
+    if config.loader.shuffle == "full":
+        return EpochOrder(examples, config.batch_size, config.seed)
+    parts, window = run.data.parts[examples], config.loader.window_parts
+    return WindowOrder(examples, parts, config.batch_size, seed=config.seed, window=window)
 
 
 def _step(run: Run, loaded: Loaded) -> None:

@@ -1,5 +1,8 @@
 """Starting a run folder, or continuing the one that is there."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..pipeline.errors import ConfigError
 from ..pipeline.record import RunRecord, read_record, write_record
 from ..pipeline.spec import differences
@@ -45,9 +48,17 @@ def begin(
     return int(last.name), [*notes, f"resumed from step {int(last.name)}"] if notes else []
 
 
+def _drawn(loader: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the loader's config decides which samples a step sees."""
+    shuffle = loader.get("shuffle", "full")
+    return {"shuffle": shuffle} | ({"window_parts": loader["window_parts"]} if shuffle == "window" else {})
+
+
 def _refuse_other_config(earlier: RunRecord, record: RunRecord) -> None:
     before, now = ({k: v for k, v in r.config.items() if k not in MAY_CHANGE} for r in (earlier, record))
     changed = differences(now, before)
+    drawn, draws = (_drawn(r.config["loader"]) for r in (earlier, record))
+    changed += differences(draws, drawn, "loader.")
     if earlier.splits != record.splits:
         changed.append("splits: the examples are others than when the run started")
     if changed:

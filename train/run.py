@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from ..pipeline import registry
 from ..pipeline.errors import ConfigError, ManifestError
+from ..pipeline.machine import available_memory
 from ..pipeline.manifest import DatasetManifest, assign_splits
 from . import checkpoint
 from .checkpoint import HEAD, Best, Checkpoint
@@ -21,7 +22,7 @@ from .optimizer import make_optimizer
 from .resume import begin, earlier_run
 from .sampling import EVALUATION_SEED
 from .seeds import own_randomness, stream_seed
-from .sources import available_memory, open_sources
+from .sources import Free, open_sources
 from .state import Data, Racer, Run
 from .tasks.base import Examples, Task
 
@@ -46,8 +47,8 @@ def train(config: TrainConfig) -> Checkpoint:
         config = task.config
         examples = task.examples(inputs.manifest, inputs.indexes)
         splits = split_examples(inputs.manifest, examples, config)
-        data = gather(task, inputs, examples, splits)
         device = pick_device(config.device)
+        data = gather(task, inputs, examples, splits, device)
         racers = build_racers(task, device)
         record = describe_run(config, inputs, examples, splits, device=device)
         config.out.mkdir(parents=True, exist_ok=True)
@@ -131,15 +132,24 @@ def finished(run_dir: Path, best: Mapping[str, Best]) -> Checkpoint:
     return Checkpoint(run_dir=run_dir, path=path, step=int(path.name), metrics=metrics)
 
 
-def gather(task: Task, inputs: Inputs, examples: Examples, splits: Mapping[str, Int[np.ndarray, " m"]]) -> Data:
+def gather(
+    task: Task,
+    inputs: Inputs,
+    examples: Examples,
+    splits: Mapping[str, Int[np.ndarray, " m"]],
+    device: torch.device,
+) -> Data:
     """Where the rows of the train and val examples come from, in memory if they fit."""
     used = np.concatenate([splits["train"], splits["val"]])
     wanted = {name: rows[used] for name, rows in examples.rows.items()}
     readers = {name: inputs.readers[name] for name in wanted}
+    largest = max(readers, key=lambda name: readers[name].spec.row_bytes)
+    free = Free(available_memory(), device, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0)
     return Data(
         examples=examples,
-        sources=open_sources(readers, wanted, task.config.loader, free_bytes=available_memory()),
+        sources=open_sources(readers, wanted, task.config.loader, free),
         train_fields=task.fields(examples, task.config.seed),
         eval_fields=task.fields(examples, EVALUATION_SEED),
         splits=splits,
+        parts=readers[largest].part_of(examples.rows[largest]),
     )

@@ -7,7 +7,7 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Int
 
-ORDER, BLIND = 1, 2  # streams of one seed: what the random numbers are for
+ORDER, BLIND, INSIDE = 1, 2, 3  # streams of one seed: what the random numbers are for
 EVALUATION_SEED = 20260521
 """The blind control's permutation in every evaluation, whatever the run's own seed."""
 
@@ -40,10 +40,82 @@ class EpochOrder:
 
     def __call__(self, step: int) -> Draw:
         """The draw of a step, counted from 0."""
-        position = step * self.batch_size + np.arange(self.batch_size)
-        epochs, place = np.divmod(position, len(self.examples))
-        order = np.concatenate([self._orders(int(epoch))[place[epochs == epoch]] for epoch in np.unique(epochs)])
-        return Draw(step, self.examples[order], epochs)
+        return _draw(step, self.batch_size, self.examples, self._orders)
+
+
+class WindowOrder:
+    """Every example once an epoch, drawn from a few parts of the store at a time; batches run across all borders.
+
+    In each epoch the parts stand in a new random order; every ``window`` of them are a window, whose examples stand in
+    random order. So a reader goes through a cold store part by part, and :meth:`ahead` says what it comes to next.
+
+    Args:
+        examples: the split's examples.
+        parts: (n,) the part of the store each of them lies in.
+        batch_size: examples a step.
+        seed: the run's seed.
+        window: parts a window.
+    """
+
+    def __init__(
+        self,
+        examples: Int[np.ndarray, " n"],
+        parts: Int[np.ndarray, " n"],
+        batch_size: int,
+        *,
+        seed: int,
+        window: int,
+    ) -> None:
+        self.examples, self.batch_size, self._seed, self._window = examples, batch_size, seed, window
+        self._names, self._part = np.unique(parts, return_inverse=True)
+        self._orders = _Recent(self._order)
+        self._ends = _Recent(lambda epoch: np.cumsum(np.bincount(self._windows(epoch))))
+
+    def __call__(self, step: int) -> Draw:
+        """The draw of a step, counted from 0."""
+        return _draw(step, self.batch_size, self.examples, self._orders)
+
+    def ahead(self, step: int, *, first: bool) -> Int[np.ndarray, " m"]:
+        """Examples of the windows that lie behind those this step draws from, if the step before did not reach them.
+
+        The ``first`` step of a run also gets the windows it draws from itself.
+        """
+        stop = self._window_at((step + 1) * self.batch_size - 1) + 2
+        start = self._window_at(step * self.batch_size) if first else self._window_at(step * self.batch_size - 1) + 2
+        found = [self._examples_of(window) for window in range(start, stop)]
+        return np.concatenate(found) if found else self.examples[:0]
+
+    def _windows(self, epoch: int) -> Int[np.ndarray, " n"]:
+        """The window of every example."""
+        rank = np.random.default_rng([self._seed, ORDER, epoch]).permutation(len(self._names))
+        windows: Int[np.ndarray, " n"] = rank[self._part] // self._window
+        return windows
+
+    def _order(self, epoch: int) -> Int[np.ndarray, " n"]:
+        inside = np.random.default_rng([self._seed, INSIDE, epoch]).random(len(self.examples))
+        return np.lexsort([inside, self._windows(epoch)])
+
+    def _window_at(self, position: int) -> int:
+        """The window of a position, counted through all epochs; -1 before the first."""
+        if position < 0:
+            return -1
+        epoch, place = divmod(position, len(self.examples))
+        ends = self._ends(epoch)
+        return epoch * len(ends) + int(np.searchsorted(ends, place, side="right"))
+
+    def _examples_of(self, window: int) -> Int[np.ndarray, " m"]:
+        epoch, number = divmod(window, -(-len(self._names) // self._window))
+        return self.examples[self._windows(epoch) == number]
+
+
+def _draw(
+    step: int, batch_size: int, examples: Int[np.ndarray, " n"], orders: Callable[[int], Int[np.ndarray, " n"]]
+) -> Draw:
+    """A batch of the endless sequence of epochs, each in its own order."""
+    position = step * batch_size + np.arange(batch_size)
+    epochs, place = np.divmod(position, len(examples))
+    order = np.concatenate([orders(int(epoch))[place[epochs == epoch]] for epoch in np.unique(epochs)])
+    return Draw(step, examples[order], epochs)
 
 
 class InOrder:

@@ -14,7 +14,7 @@ from .checkpoint import Best
 from .config import TrainConfig
 from .journal import Journal
 from .loader import Field, Loader
-from .sampling import Plan
+from .sampling import Plan, WindowOrder
 from .sources import Source
 from .tasks.base import Contender, Examples, Task
 
@@ -37,6 +37,8 @@ class Data:
     train_fields: Mapping[str, Field]
     eval_fields: Mapping[str, Field]
     splits: Mapping[str, Int[np.ndarray, " m"]]
+    parts: Int[np.ndarray, " n"]
+    """The part of the store that every example's largest row lies in."""
 
 
 @dataclass(frozen=True)
@@ -79,4 +81,5 @@ def open_loader(run: Run, fields: Mapping[str, Field], plan: Plan, steps: range,
         threads=options.threads,
         depth=options.depth,
         device=run.device,
+        ahead=plan.ahead if isinstance(plan, WindowOrder) else None,
     )

@@ -21,7 +21,7 @@ from ...pipeline.errors import WeightsError
 from ...pipeline.spec import FeatureSpec
 from .base import BackboneKind, FrameBatch
 from .weights import find_file, find_tokenizer
-from .xvla_spec import STAGE, WEIGHTS, TextInput, describe, read_config, read_text_input
+from .xvla_spec import FEATURES, STAGE, WEIGHTS, TextInput, describe, read_config, read_text_input
 
 __all__ = ["XVLA", "XVLABackbone", "describe", "load"]
 
@@ -136,7 +136,7 @@ def load(
     return XVLABackbone(vlm, specs, device=device, text=text, tokenizer=tokenizer)
 
 
-XVLA = BackboneKind(describe=describe, load=load)
+XVLA = BackboneKind(describe=describe, load=load, features=FEATURES)
 
 
 def _load_vlm(folder: Path) -> Any:

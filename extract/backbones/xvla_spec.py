@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from ...pipeline.errors import ConfigError, WeightsError
 from ...pipeline.spec import FeatureSpec, ImageSpec, Resize, Tier, TokenLayout
 from .weights import find_tokenizer, read_json, tokenizer_sha256, weights_sha256
@@ -65,6 +67,8 @@ def describe(
     dtype: Tier = "bf16",
     resize: Resize | None = None,
     image_size: tuple[int, int] | None = None,
+    frame_size: tuple[int, int] | None = None,  # noqa: ARG001 - the network input does not follow it
+    options: Mapping[str, JsonValue] | None = None,
     revision: str | None = None,
     hash_cache: Path | None = None,
     hub_cache: Path | None = None,
@@ -77,6 +81,8 @@ def describe(
         dtype: compute and storage type.
         resize: ``squash`` or ``letterbox``; None is the checkpoint's own setting.
         image_size: (height, width) of the network input in pixels; None is the checkpoint's own, else 224 x 224.
+        frame_size: of the dataset; the network input does not follow it.
+        options: none yet.
         revision: commit, tag or branch of a Hub repository.
         hash_cache: folder that remembers file hashes.
         hub_cache: the Hub's cache folder; None is the Hub's default.
@@ -88,6 +94,8 @@ def describe(
     for name in features:
         if name not in FEATURES:
             raise ConfigError(f"X-VLA has no feature {name!r}", expected=FEATURES, remedy="correct features")
+    if options:
+        raise ConfigError("X-VLA has no such options", found=sorted(options))
     config = read_config(checkpoint, revision=revision, hub_cache=hub_cache)
     digest = weights_sha256(checkpoint, WEIGHTS, revision=revision, hash_cache=hash_cache, hub_cache=hub_cache)
     image = _image_spec(config, resize, image_size)

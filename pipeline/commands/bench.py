@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,3 +41,19 @@ def startup(
         for name, value in medians.items()
     ]
     answer({"median_s": medians, "rounds": rounds}, "\n".join(lines), as_json)
+
+
+@app.command("store")
+def bench_the_store(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Measure the disk this folder is on (default: here).")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Rows of each simulated feature.")] = 512,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds of each case.")] = 5,
+    as_json: JsonFlag = False,
+) -> None:
+    """Our reader and writer beside a plain .npy file, zarr-python, h5py and other libraries, on your own disk."""
+    from ...evaluate.bench.run import bench_store
+
+    found = bench_store(folder or Path.cwd(), rows=rows, rounds=rounds, quiet=as_json)
+    answer(found.to_json(), found.render(), as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError
-from .options import JsonFlag, answer, hash_cache, lerobot_home
+from .options import JsonFlag, answer, hash_cache, lerobot_home, store_cache, store_place
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -20,12 +20,13 @@ def register(app: typer.Typer) -> None:
 
 def extract(
     manifest: Annotated[str, typer.Argument(help="A data manifest: a YAML file, or the name of a shipped one.")],
-    store: Annotated[Path, typer.Option(help="The feature store; made if it is not there.")],
+    store: Annotated[str, typer.Option(help="The feature store, a folder or a URL; made if it is not there.")],
     backbone: Annotated[str, typer.Option(help="X-VLA checkpoint: a directory or a Hub id.")] = "lerobot/xvla-base",
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub checkpoint.")] = None,
     features: Annotated[str, typer.Option(help="Features to extract, comma-separated.")] = "z,r",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     dtype: Annotated[str, typer.Option(help="Compute and storage type: bf16 or fp32.")] = "bf16",
+    store_format: Annotated[str, typer.Option(help="Format of new arrays: zarr or hdf5.")] = "zarr",
     batch_size: Annotated[int, typer.Option(help="Frames a batch.")] = 16,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
     as_json: JsonFlag = False,
@@ -38,12 +39,13 @@ def extract(
 
     values = {
         "manifest": manifest,
-        "store": str(store),
+        "store": store_place(store),
         "checkpoint": backbone,
         "checkpoint_revision": revision,
         "features": [name.strip() for name in features.split(",") if name.strip()],
         "device": device,
         "dtype": dtype,
+        "store_format": store_format,
         "batch_size": batch_size,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
@@ -66,12 +68,15 @@ def extract(
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe: the name of a shipped one, or a YAML file.")],
-    store: Annotated[Path, typer.Option(help="The feature store to read.")],
+    store: Annotated[str, typer.Option(help="The feature store to read, a folder or a URL.")],
     out: Annotated[Path, typer.Option(help="The run folder; must be new, or the one to --resume.")],
     manifest: Annotated[str, typer.Option(help="The data manifest: episodes, splits, labels.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a recipe key: --set decoder.dim=256.")
     ] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Train although the store is only partly extracted.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -84,7 +89,9 @@ def train(
     changes = [*(overrides or []), *_dotted(context.args)]
     if as_json:
         changes.append("progress=false")
-    config = build_config(recipe, changes, store=store, manifest=manifest, out=out, resume=resume)
+    if allow_partial:
+        changes.append("loader.allow_partial=true")
+    config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)
 
@@ -94,7 +101,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where the report goes; default: RUN/eval.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
-    store: Annotated[Path | None, typer.Option(help="The feature store, if it moved.")] = None,
+    store: Annotated[str | None, typer.Option(help="The feature store, if it moved: a folder or a URL.")] = None,
     manifest: Annotated[str | None, typer.Option(help="The data manifest, if it moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="The dataset's folder, for pictures, if it moved.")] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
@@ -111,7 +118,8 @@ def evaluate(
         "out": str(out or runs[0] / "eval"),
         "split": split,
         "checkpoint": checkpoint,
-        "store": store and str(store),
+        "store": store and store_place(store),
+        "store_cache": str(store_cache()),
         "manifest": manifest,
         "root": root and str(root),
         "figures": figures,

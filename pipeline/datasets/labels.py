@@ -29,6 +29,7 @@ from jaxtyping import Int
 
 from ..config import nearest
 from ..errors import ManifestError
+from ..manifest import DatasetManifest
 from ..store.index import QUERY_SCHEMA
 from .masks import contains, decode_rle, encode_rle, innermost_pixel, parse_runs
 from .source import LeRobotSource
@@ -42,6 +43,7 @@ __all__ = [
     "label_rows",
     "query_table",
     "read_labels",
+    "select_labels",
     "validate_labels",
     "write_labels",
 ]
@@ -80,6 +82,25 @@ def read_labels(path: str | Path) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"cannot read the labels {path}", found=error, expected="a parquet file") from None
     return validate_labels(table, source=str(path))
+
+
+def select_labels(labels: pa.Table, manifest: DatasetManifest) -> pa.Table:
+    """The label rows that the manifest uses: its cameras, its episodes, every stride-th frame; ordered by query.
+
+    Raises:
+        ManifestError: none is left.
+    """
+    frame = labels["frame_index"].to_numpy()
+    keep = pc.is_in(labels["camera"], pa.array(manifest.cameras)).to_numpy() & (frame % manifest.stride == 0)
+    if manifest.episodes is not None:
+        keep &= np.isin(labels["episode_index"].to_numpy(), manifest.episodes)
+    if not keep.any():
+        raise ManifestError(
+            f"no label row belongs to the manifest {manifest.name}",
+            found=f"{len(labels)} rows of cameras {', '.join(sorted(pc.unique(labels['camera']).to_pylist()))}",
+            expected=f"cameras {', '.join(manifest.cameras)}, stride {manifest.stride}",
+        )
+    return labels.filter(pa.array(keep)).sort_by([(name, "ascending") for name in QUERY_KEY])
 
 
 def write_labels(path: str | Path, table: pa.Table) -> None:

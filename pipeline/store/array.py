@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..spec import FeatureSpec
+from .files import entries, read_file
 from .format import SUFFIXES, ArrayMeta, DamageError, StoreFormat, load_format
-from .layout import FEATURE_KEY, INDEX_ID, PART_NAME, Layout, entries, part_name, read_file
+from .layout import FEATURE_KEY, INDEX_ID, MAX_METADATA_BYTES, PART_NAME, Layout, part_name
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,18 @@ def load_array(layout: Layout, index_id: str, folder_name: str) -> ArrayRef:
         StoreCorrupt: the metadata is damaged or belongs elsewhere.
         StoreError: no known format.
     """
-    key, suffix = _split(folder_name)
+    key, suffix = split_folder(folder_name)
+    path = layout.array_dir(index_id, key, suffix) / load_format(SUFFIXES[suffix]).metadata_name
+    return parse_array(layout, index_id, folder_name, read_file(layout.root, path, limit=MAX_METADATA_BYTES))
+
+
+def parse_array(layout: Layout, index_id: str, folder_name: str, data: bytes) -> ArrayRef:
+    """The array that the bytes of a metadata file describe; raises as :func:`load_array`."""
+    key, suffix = split_folder(folder_name)
     form = load_format(SUFFIXES[suffix])
     path = layout.array_dir(index_id, key, suffix) / form.metadata_name
     try:
-        meta = form.parse(read_file(layout.root, path))
+        meta = form.parse(data)
     except DamageError as error:
         raise StoreCorrupt(f"{path} cannot be trusted", found=error, remedy="repair the store") from error
     if (meta.spec.key, meta.index_id) != (key, index_id):
@@ -116,10 +125,15 @@ def list_arrays(layout: Layout) -> list[ArrayRef]:
                     found.append(load_array(layout, index_id, key + suffix))
                 except StoreIncomplete:
                     continue
-    return sorted(found, key=lambda array: (array.key, array.index_id))
+    found.sort(key=lambda array: (array.key, array.index_id))
+    for one, other in pairwise(found):
+        if (one.key, one.index_id) == (other.key, other.index_id):
+            raise StoreCorrupt(f"{one.path} is there in two formats", found=[one.format_name, other.format_name])
+    return found
 
 
-def _split(folder_name: str) -> tuple[str, str]:
+def split_folder(folder_name: str) -> tuple[str, str]:
+    """The key and the suffix in the name of an array's folder; StoreError if it is none of a known format."""
     match = re.fullmatch(rf"({FEATURE_KEY.pattern})(\.[a-z0-9]+)", folder_name)
     if match is None or match.group(4) not in SUFFIXES:
         raise StoreError(f"{folder_name!r} is no array of a known format", expected=sorted(SUFFIXES))

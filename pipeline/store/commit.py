@@ -12,22 +12,82 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Callable
+import stat
+from collections.abc import Buffer, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import MachineError, StoreError
+from ..errors import MachineError
+from .files import read_file, refuse_links, retry_stale
 
 FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
 
-DIR_MODE = 0o770
+DIR_MODE = 0o2770
+"""Folders are the group's, and what is made in them belongs to the same group; the umask may take more away."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+_IOV_MAX = 1024
+
+_LONGER, _SMALL = 4, 1 << 20
+"""How much longer than ours another writer's file of the same name may be: versions pack tables in other ways."""
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name, which must be free, and make it durable.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileExistsError: the name is taken.
+        MachineError: the disk failed, or the file system can neither rename without replacing nor link.
+    """
+    try:
+        try:
+            rename_no_replace(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.link(source, target, follow_symlinks=False)
+            os.unlink(source)
+        for folder in {source.parent, target.parent}:
+            _sync_folder(folder, SYSTEM)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        raise _machine_error(target, 0, error) from error
+
+
+def link_file(source: Path, target: Path) -> bool:
+    """Give a committed file a second name unless that is taken; False where the two places cannot share a file.
+
+    Raises:
+        MachineError: the disk failed, or one of the places is not permitted.
+    """
+    with own_errors(target):
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            return True
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        _sync_folder(target.parent, SYSTEM)
+        return True
+
+
+@contextmanager
+def own_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors while ``path`` is worked on into a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise _machine_error(path, 0, error) from error
 
 
 def rename_no_replace(source: Path, target: Path) -> None:
@@ -42,13 +102,14 @@ def rename_no_replace(source: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Calls:
-    """The system calls of a commit, so that faults can be put at each of them."""
+    """The system calls of a commit (and of garbage collection), so that faults can be put at each of them."""
 
-    write: Callable[[int, memoryview], int] = os.write
+    write: Callable[[int, Sequence[Buffer]], int] = os.writev
     fsync: Callable[[int], None] = os.fsync
     link: Callable[[Path, Path], None] = os.link
     rename_no_replace: Callable[[Path, Path], None] = rename_no_replace
     unlink: Callable[[Path], None] = os.unlink
+    rename: Callable[[Path, Path], None] = os.rename
 
 
 SYSTEM = Calls()
@@ -63,30 +124,59 @@ def commit_file(path: Path, data: bytes, *, calls: Calls = SYSTEM) -> bytes:
 
     Raises:
         MachineError: disk full, not permitted, or a file system that can neither link nor rename without replacing.
+        StoreError: the name is taken by a link, a pipe, a device or a folder.
+        StoreCorrupt: the file that is there is far too long to be the same thing.
     """
     try:
-        created = not os.path.lexists(path) and _create(path, data, calls)
+        created = not os.path.lexists(path) and _create(path, [data], calls)
         _sync_folder(path.parent, calls)
-        return data if created else _read(path)
+        return data if created else read_file(path.parent, path, limit=_LONGER * len(data) + _SMALL)
     except OSError as error:
         raise _machine_error(path, len(data), error) from error
+
+
+def commit_pieces(path: Path, pieces: Sequence[Buffer], *, calls: Calls = SYSTEM) -> bytes | None:
+    """Create ``path`` holding these buffers one after another, as :func:`commit_file` does, without joining them.
+
+    Returns:
+        None if this call created the file, else the bytes that the other writer committed.
+
+    Raises:
+        MachineError: as :func:`commit_file`.
+    """
+    size = sum(len(memoryview(piece).cast("B")) for piece in pieces)
+    try:
+        created = not os.path.lexists(path) and _create(path, pieces, calls)
+        _sync_folder(path.parent, calls)
+        return None if created else read_file(path.parent, path, limit=_LONGER * size + _SMALL)
+    except OSError as error:
+        raise _machine_error(path, size, error) from error
 
 
 def make_folders(root: Path, folder: Path) -> None:
     """Create ``folder`` and every folder missing between it and ``root``, durably; existing ones are fine.
 
     Names are made durable even if another process made them, which may not have come to that yet.
+
+    Raises:
+        MachineError: a folder cannot be made.
+        StoreError: a folder below ``root`` is a symbolic link, so that its files would lie elsewhere.
     """
+    refuse_links(root, folder)
     chain = [part for part in (folder, *folder.parents) if part == root or root in part.parents]
-    if not chain:
-        raise StoreError(f"{folder} lies outside the store {root}")
     for part in reversed(chain):
         try:
-            part.mkdir(mode=DIR_MODE, exist_ok=True)
+            _make_folder(part)
             if part != root:
                 _sync_folder(part.parent, SYSTEM)
         except OSError as error:
             raise _machine_error(part, 0, error) from error
+
+
+def make_root(root: Path) -> None:
+    """Create a store's folder and whatever is missing above it; an existing one is fine."""
+    existing = next(folder for folder in (root, *root.parents, Path()) if folder.is_dir())
+    make_folders(existing, root)
 
 
 def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["link", "rename", "exists"]:
@@ -97,7 +187,7 @@ def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["
     """
     inode = os.stat(temporary).st_ino
     try:
-        calls.link(temporary, final)
+        retry_stale(calls.link, temporary, final)
     except OSError as error:
         if _is_inode(final, inode):
             return "link"  # done, only the reply was lost
@@ -107,6 +197,18 @@ def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["
             raise
         return _publish_by_rename(temporary, final, inode, calls)
     return "link"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make one folder unless it is there; the bit that keeps the group has to be asked for by name."""
+    try:
+        folder.mkdir(mode=DIR_MODE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return
+    with suppress(PermissionError, NotImplementedError):  # file systems without groups
+        os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | (DIR_MODE & stat.S_ISGID))
 
 
 def _publish_by_rename(temporary: Path, final: Path, inode: int, calls: Calls) -> Literal["rename", "exists"]:
@@ -121,14 +223,14 @@ def _publish_by_rename(temporary: Path, final: Path, inode: int, calls: Calls) -
     return "rename"
 
 
-def _create(path: Path, data: bytes, calls: Calls) -> bool:
+def _create(path: Path, pieces: Sequence[Buffer], calls: Calls) -> bool:
     """Write under a temporary name and publish; says whether the file is ours. Failures leave no temporary name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, FILE_MODE)
     try:
+        fd = retry_stale(os.open, temporary, flags, FILE_MODE)
         try:
-            _write_all(fd, data, calls)
+            _write_all(fd, pieces, calls)
             calls.fsync(fd)
         finally:
             os.close(fd)
@@ -137,21 +239,32 @@ def _create(path: Path, data: bytes, calls: Calls) -> bool:
         _remove(temporary, calls)
 
 
-def _write_all(fd: int, data: bytes, calls: Calls) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[calls.write(fd, view) :]
+def _write_all(fd: int, pieces: Sequence[Buffer], calls: Calls) -> None:
+    """Many pieces a call: what is written at once lies in large pages of the cache, which are quicker to read."""
+    left = [view for piece in pieces if (view := memoryview(piece).cast("B"))]
+    while left:
+        done = calls.write(fd, left[:_IOV_MAX])
+        while left and done >= len(left[0]):
+            done -= len(left.pop(0))
+        if done:
+            left[0] = left[0][done:]
 
 
 def _remove(path: Path, calls: Calls) -> None:
-    try:
-        calls.unlink(path)
-    except FileNotFoundError:  # it was renamed, or the reply to an earlier unlink was lost
-        return
+    """Try twice, since a temporary name that stays is one that `vtt store gc` must find."""
+    for last in (False, True):
+        try:
+            calls.unlink(path)
+            return
+        except FileNotFoundError:  # it was renamed, or the reply to an earlier unlink was lost
+            return
+        except OSError:
+            if last:
+                raise
 
 
 def _sync_folder(folder: Path, calls: Calls) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = retry_stale(os.open, folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         calls.fsync(fd)
     except OSError as error:
@@ -159,11 +272,6 @@ def _sync_folder(folder: Path, calls: Calls) -> None:
             raise
     finally:
         os.close(fd)
-
-
-def _read(path: Path) -> bytes:
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return file.read()
 
 
 def _is_inode(path: Path, inode: int) -> bool:

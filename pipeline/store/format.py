@@ -5,20 +5,22 @@ lies, so that rows can be read with ``preadv`` and nothing else. It never opens,
 array's own folder. A new format is one module and one line in :data:`FORMATS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Buffer, Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import google_crc32c
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from ..errors import StoreError
 from ..spec import FeatureSpec, sha256_json
 from .codecs import CODECS
+from .crc import crc32c
 from .int8 import ChannelScale
 from .layout import FEATURE_NAME, MAX_PART_ROWS, MAX_PARTS, PART_ROWS, SCHEMA, part_count, part_range
+from .metadata import check_attributes
 
 FORMATS = {"zarr": "zarr_format:FORMAT", "hdf5": "hdf5_format:FORMAT"}
 SUFFIXES = {".zarr": "zarr", ".h5": "hdf5"}
@@ -28,6 +30,11 @@ TIERS: dict[str, type[np.generic]] = {"bf16": np.uint16, "fp32": np.float32, "in
 
 MAX_ROW_BYTES = 1 << 29
 MAX_ROW_AXES = 4
+MAX_PART_NUMBERS = 1 << 32
+"""Bytes of the rows of one part, uncompressed: what whoever decodes a part allocates."""
+
+_FILE_BYTES = 1 << 16
+_COUNTED = 1 << 17
 
 Pread = Callable[[int, int], bytes]
 """``pread(offset, size)``: that many bytes of a part's file, fewer at its end."""
@@ -71,6 +78,10 @@ class ArrayMeta:
         """The rows of the array that lie in one part."""
         return part_range(part, self.rows, self.part_rows)
 
+    def most_bytes(self, rows: int) -> int:
+        """No file of so many rows is larger, in any format or codec: what a receipt's word is held against."""
+        return 2 * rows * (self.spec.row_bytes + 16) + 16 * self.part_rows + _FILE_BYTES
+
     def is_possible(self) -> bool:
         """Whether it keeps the bounds of every array; asked before anything is allocated on a file's word."""
         spec, sizes = self.spec, (self.rows, self.part_rows, *self.spec.shape)
@@ -84,6 +95,7 @@ class ArrayMeta:
             and (self.channel_scale is None) == (spec.tier != "int8")
             and (self.channel_scale is None or self.channel_scale.fits(spec.shape[-1]))
             and spec.row_bytes <= MAX_ROW_BYTES
+            and spec.row_bytes * min(self.rows, self.part_rows) <= MAX_PART_NUMBERS
             and spec.per in ("frame", "query")
             and FEATURE_NAME.fullmatch(spec.name) is not None
         )
@@ -111,8 +123,19 @@ class StoreFormat(Protocol):
     def part_file(self, meta: ArrayMeta, part: int) -> str:
         """The name of a part's file in the array's folder."""
 
+    def part_number(self, name: str) -> int | None:
+        """Which part a file of that name holds, whatever the array's shape; None if it is no part's name."""
+
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of a part's file."""
+
+    def pieces(
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+    ) -> list[Buffer]:
+        """The same bytes in pieces that need not be joined, most of them the rows as they are.
+
+        ``values`` are C-contiguous, ``crcs`` their :func:`row_checksums`.
+        """
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
@@ -124,6 +147,14 @@ class StoreFormat(Protocol):
 
         (-1, 0) where the file lacks the row; DamageError if the file cannot be read. Uncompressed rows have
         ``meta.spec.row_bytes`` bytes.
+        """
+
+    def read_rows(
+        self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
+    ) -> Shaped[np.ndarray, "n *stored"]:
+        """Rows of one part (ascending, counted from its first) through the format's own library.
+
+        DamageError if the library cannot read them.
         """
 
 
@@ -145,15 +176,25 @@ def count_not_finite(values: Shaped[np.ndarray, "..."]) -> tuple[int, int]:
     """How many numbers are NaN and how many infinite, in bfloat16 bits (uint16) or float32; int8 has neither."""
     if values.dtype == np.int8:
         return 0, 0
-    bits = values if values.dtype == np.uint16 else values.view(np.uint32)
+    bits = (values if values.dtype == np.uint16 else values.view(np.uint32)).reshape(-1)
     number, infinity = (0x7FFF, 0x7F80) if bits.dtype == np.uint16 else (0x7FFFFFFF, 0x7F800000)
-    size = bits & bits.dtype.type(number)  # the sign does not matter
-    return int(np.count_nonzero(size > infinity)), int(np.count_nonzero(size == infinity))
+    nan = inf = 0
+    for start in range(0, len(bits), _COUNTED):  # pieces that stay in the cache
+        size = bits[start : start + _COUNTED] & bits.dtype.type(number)  # the sign does not matter
+        if size.max() >= infinity:
+            nan += int(np.count_nonzero(size > infinity))
+            inf += int(np.count_nonzero(size == infinity))
+    return nan, inf
 
 
 def row_checksums(rows: UInt8[np.ndarray, "rows bytes"]) -> UInt32[np.ndarray, " rows"]:
     """The crc32c of every row's bytes."""
-    return np.fromiter((google_crc32c.value(row) for row in rows), np.uint32, len(rows))
+    return np.fromiter((crc32c(row) for row in rows), np.uint32, len(rows))
+
+
+def row_bytes(values: Shaped[np.ndarray, "rows *stored"]) -> UInt8[np.ndarray, "rows bytes"]:
+    """C-contiguous rows as bytes; shares their memory."""
+    return values.reshape(len(values), -1).view(np.uint8)
 
 
 def own_attributes(meta: ArrayMeta) -> dict[str, Any]:
@@ -170,7 +211,8 @@ def own_attributes(meta: ArrayMeta) -> dict[str, Any]:
 
 
 def parse_attributes(said: Mapping[str, Any], rows: int, part_rows: int) -> ArrayMeta:
-    """What :func:`own_attributes` said; any wrong type is a TypeError, KeyError or ValueError."""
+    """What :func:`own_attributes` said; any wrong type or size is a TypeError, KeyError or ValueError."""
+    check_attributes(said)
     scale = said.get("channel_scale")
     if scale is not None:
         scale = ChannelScale(**dict(scale) | {"values": tuple(scale["values"])})

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from ..errors import StoreCorrupt, StoreError
 from .array import ArrayRef
-from .commit import commit_file
+from .files import read_file
 from .index import from_parquet, to_parquet
-from .layout import read_file
 from .receipt import read_receipt
+
+MAX_FRAMES_BYTES = 1 << 20
 
 FRAMES_SCHEMA = pa.schema(
     [
@@ -36,9 +38,14 @@ def write_frames(array: ArrayRef, part: int, frames: pa.Table) -> str:
         raise StoreError("frames have wrong columns", found=error, expected=FRAMES_SCHEMA.names) from error
     if table.num_rows != rows or any(column.null_count for column in table.columns):
         raise StoreError("frames must have one full row a row of the part", found=table.num_rows, expected=rows)
-    data = commit_file(path, to_parquet(table))
-    from_parquet(path, data, FRAMES_SCHEMA)
+    data = array.layout.commit(path, to_parquet(table))
+    parse_frames(path, data, rows)
     return hashlib.sha256(data).hexdigest()
+
+
+def parse_frames(path: Path, data: bytes, rows: int) -> pa.Table:
+    """The table of a part's frames; StoreCorrupt (naming ``path``) unless it has exactly one full row a row."""
+    return from_parquet(path, data, FRAMES_SCHEMA, rows=rows, most_bytes=MAX_FRAMES_BYTES)
 
 
 def read_frames(arrays: Sequence[ArrayRef], index_table: Callable[[str], pa.Table]) -> pa.Table:
@@ -60,11 +67,11 @@ def _tables(array: ArrayRef, index_table: Callable[[str], pa.Table]) -> Iterator
         if expected is None:
             continue
         path, rows = array.layout.frames_file(array.index_id, array.key, part), array.meta.part_range(part)
-        data = read_file(array.layout.root, path)
+        data = read_file(array.layout.root, path, limit=MAX_FRAMES_BYTES)
         found = hashlib.sha256(data).hexdigest()
         if found != expected:
             raise StoreCorrupt(f"{path} is not the table its receipt names", found=found, expected=expected)
         table = index_table(array.index_id).slice(rows.start, len(rows))
-        for field, column in zip(FRAMES_SCHEMA, from_parquet(path, data, FRAMES_SCHEMA).columns, strict=True):
+        for field, column in zip(FRAMES_SCHEMA, parse_frames(path, data, len(rows)).columns, strict=True):
             table = table.append_column(field, column)
         yield table

@@ -9,16 +9,20 @@ arithmetic and a row is one ``preadv``; bfloat16 is stored as uint16, as in Zarr
 """
 
 import json
+import os
 import secrets
+from collections.abc import Buffer
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8, UInt32
+from jaxtyping import Int64, Shaped, UInt32
 
 from ..errors import StoreError
-from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_checksums
-from .layout import part_name
+from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_bytes, row_checksums
+from .layout import PART_NAME, part_name
 from .safe_h5 import DamagedH5Error, Expected, ExpectedDataset, open_h5, read_dataset, row_offsets
 
 _KIND = "visual_thought feature array in HDF5"
@@ -68,17 +72,22 @@ class Hdf5Format:
         """``<part>.h5``."""
         return part_name(part) + ".h5"
 
+    def part_number(self, name: str) -> int | None:
+        """The part of ``<part>.h5``."""
+        stem = name.removesuffix(".h5")
+        return int(stem) if stem != name and PART_NAME.fullmatch(stem) else None
+
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
-        """The bytes of one file; HDF5 wants a name of its own for every file in memory."""
-        flat = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), meta.spec.row_bytes)
-        with h5py.File(
-            secrets.token_hex(8), "w", driver="core", backing_store=False, libver=("v110", "v110"), track_order=False
-        ) as file:
-            _create(file, "crc32c", row_checksums(flat).astype("<u4"))
-            _create(file, "rows", np.ascontiguousarray(values).astype(_TYPES[meta.spec.tier][0], copy=False), meta)
-            file.flush()
-            image: bytes = file.id.get_file_image()
-            return image
+        """The bytes of one file."""
+        whole = np.ascontiguousarray(values)
+        return b"".join(self.pieces(meta, whole, row_checksums(row_bytes(whole))))
+
+    def pieces(
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+    ) -> list[Buffer]:
+        """What HDF5 makes of such a part, with the rows and their checksums put in their places."""
+        rows: list[Buffer] = [*row_bytes(values), crcs.astype("<u4").view(np.uint8)]
+        return [rows[piece] if isinstance(piece, int) else piece for piece in _frame(meta, len(values))]
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
@@ -90,7 +99,7 @@ class Hdf5Format:
                 stored = read_dataset(datasets["crc32c"]).astype(np.uint32)
         except DamagedH5Error as error:
             raise DamageError(str(error)) from error
-        crcs = row_checksums(_flat(values))
+        crcs = row_checksums(row_bytes(np.ascontiguousarray(values)))
         if (crcs != stored).any():
             raise DamageError(f"row {int((crcs != stored).argmax())} of the part fails its checksum")
         return values, crcs
@@ -104,6 +113,22 @@ class Hdf5Format:
             raise DamageError(str(error)) from error
         return np.stack([offsets, np.where(offsets < 0, 0, meta.spec.row_bytes)], axis=1)
 
+    def read_rows(
+        self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
+    ) -> Shaped[np.ndarray, "n *stored"]:
+        """Rows of one file through h5py."""
+        values = np.empty((len(rows), *meta.spec.stored_shape), meta.dtype)
+        expected = _expected(meta, len(meta.part_range(part)))
+        try:
+            with (folder / self.part_file(meta, part)).open("rb") as file:
+                pread, size = (lambda at, n: os.pread(file.fileno(), n, at)), os.fstat(file.fileno()).st_size
+                with open_h5(pread, size, expected) as datasets:
+                    for place, row in enumerate(rows.tolist()):
+                        datasets["rows"].read_direct(values, np.s_[row], np.s_[place])
+        except (DamagedH5Error, OSError) as error:
+            raise DamageError(f"h5py cannot read it: {error}") from error
+        return values
+
 
 FORMAT = Hdf5Format()
 
@@ -116,22 +141,45 @@ def _expected(meta: ArrayMeta, rows: int) -> Expected:
     }
 
 
-def _flat(values: Shaped[np.ndarray, "rows *stored"]) -> UInt8[np.ndarray, "rows bytes"]:
-    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+@lru_cache(maxsize=8)
+def _frame(meta: ArrayMeta, rows: int) -> list[bytes | int]:
+    """A file without its numbers: bytes between them, and in their places the number of the row, -1 for checksums.
+
+    HDF5 allocates all chunks when a dataset is made and never touches them again, so that only the numbers differ
+    between the files of an array. It wants a name of its own for every file in memory.
+    """
+    shape, dtype = (rows, *meta.spec.stored_shape), np.dtype(_TYPES[meta.spec.tier][0])
+    with h5py.File(
+        secrets.token_hex(8), "w", driver="core", backing_store=False, libver=("v110", "v110"), track_order=False
+    ) as file:
+        crcs = _create(file, "crc32c", (rows,), np.dtype("<u4"))
+        crcs[...] = 0
+        values = _create(file, "rows", shape, dtype, meta)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+        offsets, crc_offset = row_offsets(values, len(image)).tolist(), crcs.id.get_offset()
+    found: list[bytes | int] = []
+    end = 0
+    for place, number in sorted([*zip(offsets, range(rows), strict=True), (crc_offset, -1)]):
+        found += [image[end:place], number] if end < place else [number]
+        end = place + (4 * rows if number < 0 else meta.spec.row_bytes)
+    return [*found, image[end:]]
 
 
-def _create(file: Any, name: str, values: Shaped[np.ndarray, "..."], meta: ArrayMeta | None = None) -> None:
+def _create(
+    file: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], meta: ArrayMeta | None = None
+) -> Any:
     """One dataset without time stamps; with ``meta``, one row a chunk, allocated at once, in order."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_obj_track_times(False)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     if meta is not None:
-        properties.set_chunk((1, *values.shape[1:]))
-        properties.set_fill_value(np.array(_TYPES[meta.spec.tier][1], values.dtype))
-    kind, space = h5py.h5t.py_create(values.dtype), h5py.h5s.create_simple(values.shape)
+        properties.set_chunk((1, *shape[1:]))
+        properties.set_fill_value(np.array(_TYPES[meta.spec.tier][1], dtype))
+    kind, space = h5py.h5t.py_create(dtype), h5py.h5s.create_simple(shape)
     dataset = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, properties))
-    dataset[...] = values
     if meta is not None:
         dataset.attrs["logical_dtype"] = _TYPES[meta.spec.tier][2]
         dataset.attrs["feature"], dataset.attrs["index"] = meta.spec.key, meta.index_id
+    return dataset

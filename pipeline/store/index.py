@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from ..errors import StoreCorrupt, StoreError
 from ..spec import Per
-from .commit import commit_file, make_folders
-from .layout import Layout, read_file
+from .commit import make_folders
+from .files import read_file
+from .layout import Layout
 
 FRAME_SCHEMA = pa.schema(
     [
@@ -31,7 +32,12 @@ FRAME_SCHEMA = pa.schema(
 )
 QUERY_SCHEMA = FRAME_SCHEMA.append(pa.field("instruction", pa.string()))
 
-MAX_INDEX_BYTES = 4 << 30
+MAX_INDEX_BYTES = 1 << 29
+MAX_INDEX_ROWS = 1 << 23
+MAX_TABLE_BYTES = 1 << 31
+"""Bounds of one index: rows, and bytes once its strings stand in memory. More rows are more indexes."""
+
+_THRIFT = {"thrift_string_size_limit": 1 << 20, "thrift_container_size_limit": 256}
 _HASH_SALT = b"visual_thought index 1\n"
 
 
@@ -86,11 +92,23 @@ def index_id(table: pa.Table) -> str:
 
 
 def write_index(layout: Layout, table: pa.Table) -> str:
-    """Create the index of a canonical table unless it exists; returns its id. Raises as :func:`read_index`."""
+    """Create the index of a canonical table unless it exists; returns its id.
+
+    Raises:
+        StoreError: too many rows for one index.
+        StoreCorrupt: the file that is there is damaged, or holds other rows.
+    """
+    if table.num_rows > MAX_INDEX_ROWS or table.nbytes > MAX_TABLE_BYTES:
+        raise StoreError(
+            "too many rows for one index",
+            found=f"{table.num_rows} rows of {table.nbytes} bytes",
+            expected=f"at most {MAX_INDEX_ROWS} rows of {MAX_TABLE_BYTES} bytes",
+            remedy="extract fewer episodes or cameras at once",
+        )
     identity = index_id(table)
     make_folders(layout.root, layout.indexes)
     path = layout.index_file(identity)
-    _parse(path, commit_file(path, to_parquet(table)), identity)
+    parse_index(path, layout.commit(path, to_parquet(table)), identity)
     return identity
 
 
@@ -102,7 +120,7 @@ def read_index(layout: Layout, identity: str) -> pa.Table:
         StoreCorrupt: the file is damaged, or holds other rows.
     """
     path = layout.index_file(identity)
-    return _parse(path, read_file(layout.root, path, limit=MAX_INDEX_BYTES), identity)
+    return parse_index(path, read_file(layout.root, path, limit=MAX_INDEX_BYTES), identity)
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -112,40 +130,77 @@ def to_parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def from_parquet(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of :func:`to_parquet`; StoreCorrupt (naming ``path``) if the bytes are anything else."""
+def from_parquet(
+    path: Path | str, data: bytes, schema: pa.Schema, *, rows: int | None = None, most_bytes: int = MAX_TABLE_BYTES
+) -> pa.Table:
+    """The table of :func:`to_parquet`.
+
+    A few bytes of parquet can stand for billions of rows, so they are counted first, and strings are kept as
+    dictionaries until their whole length is known.
+
+    Args:
+        path: for the error.
+        data: the bytes of the file.
+        schema: the columns it must have.
+        rows: how many rows it must have; at most :data:`MAX_INDEX_ROWS` if not given.
+        most_bytes: of the whole table in memory.
+
+    Raises:
+        StoreCorrupt: the bytes are anything else.
+    """
     try:
-        file = pq.ParquetFile(
-            pa.BufferReader(data),
-            page_checksum_verification=True,
-            thrift_string_size_limit=1 << 24,
-            thrift_container_size_limit=1 << 24,
-        )
-        if not file.schema_arrow.equals(schema):
-            found = [f"{field.name}: {field.type}" for field in file.schema_arrow]
-            raise StoreCorrupt(f"{path} has other columns", found=found, expected=schema.names)
-        table = file.read(use_threads=False).replace_schema_metadata(None).combine_chunks()
+        found = _parquet_file(data).schema_arrow
+        if not found.equals(schema):
+            names = [f"{field.name}: {field.type}" for field in found]
+            raise StoreCorrupt(f"{path} has other columns", found=names, expected=schema.names)
+        file = _parquet_file(data, [field.name for field in schema if pa.types.is_string(field.type)])
+        if file.metadata.num_rows != rows if rows is not None else file.metadata.num_rows > MAX_INDEX_ROWS:
+            expected = f"at most {MAX_INDEX_ROWS}" if rows is None else rows
+            raise StoreCorrupt(f"{path} has another number of rows", found=file.metadata.num_rows, expected=expected)
+        table = _spelled_out(file.read(use_threads=False).replace_schema_metadata(None), schema, most_bytes)
         table.validate(full=True)
         if any(column.null_count for column in table.columns):
             raise StoreCorrupt(f"{path} has nulls")
-    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+    except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError) as error:
         raise StoreCorrupt(f"{path} is not a readable parquet file", found=error) from error
     return table
 
 
-def _parse(path: Path, data: bytes, identity: str) -> pa.Table:
+def _parquet_file(data: bytes, dictionaries: list[str] | None = None) -> pq.ParquetFile:
+    buffer = pa.BufferReader(data)
+    return pq.ParquetFile(buffer, read_dictionary=dictionaries, page_checksum_verification=True, **_THRIFT)
+
+
+def _spelled_out(table: pa.Table, schema: pa.Schema, most_bytes: int) -> pa.Table:
+    """Plain strings instead of dictionaries; ValueError before that if they would take more than ``most_bytes``."""
+    table.validate(full=True)
+    total = 0
+    for chunk in (chunk for column in table.columns for chunk in column.chunks):
+        if pa.types.is_dictionary(chunk.type):
+            lengths = pc.take(pc.binary_length(chunk.dictionary), chunk.indices)
+            total += pc.sum(lengths, min_count=0).as_py() + 4 * len(chunk)
+        else:
+            total += 8 * len(chunk)
+    if total > most_bytes:
+        raise ValueError(f"{total} bytes of rows, at most {most_bytes} are allowed")
+    return table.cast(schema).combine_chunks()
+
+
+def parse_index(path: Path | str, data: bytes, identity: str) -> pa.Table:
+    """The rows in the bytes of an index; StoreCorrupt (naming ``path``) if they are not the ones its id names."""
     schema = _schema_in(path, data)
     table = from_parquet(path, data, schema)
     found = index_id(table)
     if found != identity:
         raise StoreCorrupt(f"{path} holds other rows than its name says", found=found, expected=identity)
+    _refuse_impossible(table)
     return table
 
 
-def _schema_in(path: Path, data: bytes) -> pa.Schema:
+def _schema_in(path: Path | str, data: bytes) -> pa.Schema:
     try:
-        names = pq.read_schema(pa.BufferReader(data)).names
-    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+        names = _parquet_file(data).schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError, EOFError, MemoryError) as error:
         raise StoreCorrupt(f"{path} is not a readable parquet file", found=error) from error
     return QUERY_SCHEMA if "instruction" in names else FRAME_SCHEMA
 

@@ -51,12 +51,17 @@ def quantise(x: Float32[np.ndarray, "*tokens channels"], scale: ChannelScale) ->
     """Numbers as int8, each token with its scale behind it (``stored`` = channels + 4).
 
     Raises:
-        StoreError: a number is not finite.
+        StoreError: a number is not finite, or so much larger than its channel's scale that the quotient is not.
     """
     if not np.isfinite(x).all():
         raise StoreError("int8 cannot hold NaN or infinite numbers", remedy="find them with `vtt store verify`")
-    scaled = x / scale.array
+    with np.errstate(over="ignore"):
+        scaled = x / scale.array
     token = (np.abs(scaled).max(axis=-1, keepdims=True) / _LARGEST).astype("<f4")  # (*tokens, 1)
+    if not np.isfinite(token).all():
+        raise StoreError(
+            "a number is too large beside its channel's scale", remedy="measure the scale on other episodes"
+        )
     numbers = np.rint(np.divide(scaled, token, out=np.zeros_like(scaled), where=token > 0))
     clipped = np.clip(numbers, -_LARGEST, _LARGEST).astype(np.int8)
     return np.concatenate([clipped, token.view(np.int8)], axis=-1)

@@ -6,7 +6,8 @@
       arrays/<index-id>/<feature>-<fp8>.claim       which format the array has, settled before it is made
       arrays/<index-id>/<feature>-<fp8>.zarr/       one array (or .h5/): its metadata and one file a part
       receipts/<index-id>/<feature>-<fp8>/<part>.json   what a finished part holds (+ <part>.parquet: its frames)
-      snapshots/                                    sealed lists
+      snapshots/000N.json                           sealed lists
+      quarantine/                                   what a repair took out; nothing in it is part of the store
 
 Every file is created once and never changed. Names starting with "." are temporary and belong to nobody.
 A part exists if and only if its receipt does.
@@ -14,11 +15,15 @@ A part exists if and only if its receipt does.
 
 import os
 import re
-import stat
+from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
+from ..errors import ConfigError
+from ..place import Place, StoreUrl
+from .commit import commit_file, commit_pieces, make_root
+from .files import entries
 
 SCHEMA = 1
 """The layout this code writes. Older layouts are read for ever, newer ones are refused by name."""
@@ -31,19 +36,82 @@ PART_ROWS = 128
 
 MAX_PART_ROWS = 512
 MAX_PARTS = 10**6
-MAX_SMALL_FILE = 64 << 20
+MAX_SCHEMA_BYTES = 1 << 12
+MAX_METADATA_BYTES = 4 << 20
 
 FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FEATURE_KEY = re.compile(r"([a-z][a-z0-9_]{0,31})-([0-9a-f]{8})")
 INDEX_ID = re.compile(r"[0-9a-f]{16}")
 PART_NAME = re.compile(r"[0-9]{6}")
+_VISIBLE = re.compile(r"[^.][\s\S]*")
+
+
+class Backing(Protocol):
+    """What stands behind a store whose root is the local copy of a remote one (:mod:`.mirror`)."""
+
+    url: StoreUrl
+
+    def prepare(self) -> list[str]:
+        """Make the remote place if it can be made; returns what lies at its top."""
+
+    def refresh(self) -> None:
+        """Bring the copy's small files to what the remote place has now."""
+
+    def commit(self, path: Path, data: bytes) -> bytes:
+        """Create a file at the remote place, then in the copy; returns what is there."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a small file, here or there; afterwards it is here."""
+
+    def expect(self, path: Path, size: int) -> None:
+        """StoreIncomplete or StoreCorrupt unless the remote place has this file, of this size."""
+
+    def provide(self, path: Path, size: int, sha256: str) -> None:
+        """See to it that a part's file is here, whole."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one store. Every name is checked before it becomes part of a path."""
+    """The paths of one store. Every name is checked before it becomes part of a path.
+
+    Args:
+        root: the store's folder.
+        remote: what stands behind it, if it is the local copy of a remote store.
+    """
 
     root: Path
+    remote: Backing | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the store is, for people: its folder, or its URL."""
+        return self.root if self.remote is None else self.remote.url
+
+    def prepare(self) -> list[str]:
+        """Make the store's folder; returns the names in it (at the remote place, if that is where the store is)."""
+        make_root(self.root)
+        if self.remote is None:
+            return entries(self.root.resolve(), _VISIBLE, "")
+        return sorted(name for name in self.remote.prepare() if not name.startswith("."))
+
+    def commit(self, path: Path, data: bytes) -> bytes:
+        """Create a file of the store unless it exists; returns the bytes that are there (:func:`.commit.commit_file`).
+
+        In a remote store the remote place decides who was first.
+        """
+        return commit_file(path, data) if self.remote is None else self.remote.commit(path, data)
+
+    def commit_pieces(self, path: Path, pieces: Sequence[Buffer]) -> bytes | None:
+        """The same for buffers one after another (:func:`.commit.commit_pieces`); None if they are what is there."""
+        if self.remote is None:
+            return commit_pieces(path, pieces)
+        data = b"".join(pieces)
+        found = self.remote.commit(path, data)
+        return None if found == data else found
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a receipt; of a remote store, whether there is one by now."""
+        return os.path.lexists(path) or (self.remote is not None and self.remote.exists(path))
 
     @property
     def schema_file(self) -> Path:
@@ -60,6 +128,21 @@ class Layout:
         """The folder of arrays, one folder an index."""
         return self.root / "arrays"
 
+    @property
+    def receipts(self) -> Path:
+        """The folder of receipts, one folder an index."""
+        return self.root / "receipts"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of sealed lists."""
+        return self.root / "snapshots"
+
+    @property
+    def quarantine(self) -> Path:
+        """The folder of files that a repair took out."""
+        return self.root / "quarantine"
+
     def index_file(self, index_id: str) -> Path:
         """The table of one index."""
         return self.indexes / (checked(INDEX_ID, index_id, "an index id") + ".parquet")
@@ -74,10 +157,15 @@ class Layout:
         index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
         return self.arrays / index_id / (key + ".claim")
 
+    def quarantine_dir(self, index_id: str, key: str) -> Path:
+        """Where the files of one array go when they are taken out."""
+        index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
+        return self.quarantine / index_id / key
+
     def receipts_dir(self, index_id: str, key: str) -> Path:
         """The folder of one array's receipts."""
         index_id, key = checked(INDEX_ID, index_id, "an index id"), checked(FEATURE_KEY, key, "a feature key")
-        return self.root / "receipts" / index_id / key
+        return self.receipts / index_id / key
 
     def receipt_file(self, index_id: str, key: str, part: int) -> Path:
         """The receipt of one part."""
@@ -110,56 +198,3 @@ def checked(pattern: re.Pattern[str], name: str, what: str) -> str:
     if not pattern.fullmatch(name):
         raise ConfigError(f"{name!r} cannot be {what}", expected=pattern.pattern)
     return name
-
-
-def entries(folder: Path, pattern: re.Pattern[str], suffix: str) -> list[str]:
-    """Sorted names in a folder that match the pattern once the suffix is taken off; a missing folder has none."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return sorted(stem for stem in stems if pattern.fullmatch(stem))
-
-
-def open_file(root: Path, path: Path) -> int:
-    """Open a regular file below ``root`` for reading, following no link on the way; the caller closes it.
-
-    Raises:
-        StoreIncomplete: there is no such file.
-        StoreError: it, or a folder on the way from ``root``, is a link or no regular file.
-    """
-    refuse_links(root, path.parent)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError as error:
-        raise StoreIncomplete(f"{path} is missing") from error
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened", found=_kind(path, error)) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise StoreError(f"{path} is not a regular file", remedy="stores hold plain files only")
-    return fd
-
-
-def read_file(root: Path, path: Path, *, limit: int = MAX_SMALL_FILE) -> bytes:
-    """The bytes of a file below ``root``; raises as :func:`open_file`, and StoreCorrupt above ``limit`` bytes."""
-    with open(open_file(root, path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise StoreCorrupt(f"{path} is too large", found=f"{size} bytes", expected=f"at most {limit}")
-        return file.read(limit + 1)
-
-
-def refuse_links(root: Path, folder: Path) -> None:
-    """StoreError if any folder between ``root`` (not itself checked) and ``folder`` is a symbolic link."""
-    for part in [folder, *folder.parents]:
-        if part == root:
-            return
-        if part.is_symlink():
-            raise StoreError(f"{part} is a symbolic link", remedy="put the files themselves into the store")
-    raise StoreError(f"{folder} lies outside the store {root}")
-
-
-def _kind(path: Path, error: OSError) -> str:
-    return "a symbolic link" if path.is_symlink() else str(error.strerror)

@@ -1,12 +1,13 @@
 """What a store holds, for people and for scripts."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from ..place import Place
 from ..spec import FeatureSpec
 from .array import ArrayRef
-from .receipt import read_receipt
+from .receipt import Receipt, read_receipt
 from .store import FeatureStore
 
 
@@ -64,7 +65,7 @@ class FeatureSummary:
 class StoreSummary:
     """A store and its features, by key."""
 
-    path: Path
+    path: Place
     features: tuple[FeatureSummary, ...]
 
     @property
@@ -92,7 +93,7 @@ def summarise(store: FeatureStore) -> StoreSummary:
     arrays: dict[str, list[ArrayRef]] = {}
     for array in store.arrays():
         arrays.setdefault(array.key, []).append(array)
-    return StoreSummary(store.path, tuple(_summarise_feature(found) for found in arrays.values()))
+    return StoreSummary(store.place, tuple(summarise_feature(found, _receipts(found)) for found in arrays.values()))
 
 
 def readable_bytes(count: int) -> str:
@@ -103,11 +104,9 @@ def readable_bytes(count: int) -> str:
     return f"{size:.3g} {units[0]}" if size < 1000 else f"{size:.0f} {units[0]}"
 
 
-def _summarise_feature(arrays: list[ArrayRef]) -> FeatureSummary:
+def summarise_feature(arrays: Sequence[ArrayRef], receipts: Sequence[Receipt]) -> FeatureSummary:
+    """One feature, from its arrays and the receipts of all their finished parts."""
     spec = arrays[0].spec
-    receipts = [
-        read_receipt(array.layout.root, array.receipt_path(part)) for array in arrays for part in array.finished_parts()
-    ]
     return FeatureSummary(
         spec=spec,
         formats=tuple(sorted({array.format_name for array in arrays})),
@@ -120,3 +119,9 @@ def _summarise_feature(arrays: list[ArrayRef]) -> FeatureSummary:
         nan_count=sum(receipt.nan_count for receipt in receipts),
         inf_count=sum(receipt.inf_count for receipt in receipts),
     )
+
+
+def _receipts(arrays: Iterable[ArrayRef]) -> list[Receipt]:
+    return [
+        read_receipt(array.layout.root, array.receipt_path(part)) for array in arrays for part in array.finished_parts()
+    ]

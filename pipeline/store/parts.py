@@ -5,15 +5,17 @@ import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt32
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .array import ArrayRef
+from .files import refuse_links, retry_stale
 from .format import DamageError
-from .layout import part_name, refuse_links
+from .layout import part_name
 from .receipt import Receipt, read_receipt
 
 
@@ -26,7 +28,7 @@ class Part:
         number: which part.
         path: its file.
         receipt: what it holds.
-        offsets: (rows,) where each row begins in the file.
+        offsets: (rows,) where each row begins in the file; none before the file of a remote store has come.
         sizes: (rows,) how many bytes each row has there, its checksum not counted.
         checksums: (rows,) the crc32c of every row's numbers, from the receipt.
     """
@@ -63,19 +65,28 @@ class PartFiles:
             StoreCorrupt: the receipt, the file's size or its index is damaged.
             StoreError: the file or its folder is a link, or cannot be opened.
         """
-        refuse_links(array.layout.root, array.path)
-        path, receipt = str(array.part_path(number)), _proven_receipt(array, number)
-        fd = _open_file(array, number, path)
-        try:
-            spans = _spans(array, number, receipt, fd)
-            part = Part(array, number, path, receipt, spans[:, 0], spans[:, 1], receipt.row_checksums)
-        except BaseException:
-            os.close(fd)
-            raise
+        part = self._announced(array, number)
         self.parts.append(part)
-        if not self._keep(len(self.parts) - 1, fd):
-            os.close(fd)
+        return self._load(len(self.parts) - 1)
+
+    def announce(self, array: ArrayRef, number: int) -> Part:
+        """Enter a finished part of a remote store, its receipt proven; its file comes with :meth:`bring`.
+
+        Raises:
+            StoreIncomplete, StoreCorrupt: the remote place has no such file, or one of another size.
+        """
+        part = self._announced(array, number)
+        if array.layout.remote is not None:
+            array.layout.remote.expect(array.part_path(number), part.receipt.bytes)
+        self.parts.append(part)
         return part
+
+    def bring(self, slot: int) -> Part:
+        """Fetch an announced part's file if the local copy lacks it, and open it; raises as :meth:`open`."""
+        part = self.parts[slot]
+        if part.array.layout.remote is not None:
+            part.array.layout.remote.provide(Path(part.path), part.receipt.bytes, part.receipt.sha256)
+        return self._load(slot)
 
     def kept(self, slot: int) -> int | None:
         """The file of a part if it is open."""
@@ -104,6 +115,24 @@ class PartFiles:
             files, self._files = self._files, {}
         for fd in files.values():
             os.close(fd)
+
+    def _announced(self, array: ArrayRef, number: int) -> Part:
+        refuse_links(array.layout.root, array.path)
+        receipt, none = _proven_receipt(array, number), np.empty(0, np.int64)
+        return Part(array, number, str(array.part_path(number)), receipt, none, none, receipt.row_checksums)
+
+    def _load(self, slot: int) -> Part:
+        part = self.parts[slot]
+        fd = _open_file(part.array, part.number, part.path)
+        try:
+            spans = _spans(part.array, part.number, part.receipt, fd)
+            part = self.parts[slot] = replace(part, offsets=spans[:, 0], sizes=spans[:, 1])
+        except BaseException:
+            os.close(fd)
+            raise
+        if not self._keep(slot, fd):
+            os.close(fd)
+        return part
 
     def _keep(self, slot: int, fd: int) -> bool:
         with self._lock:
@@ -146,6 +175,12 @@ def _proven_receipt(array: ArrayRef, number: int) -> Receipt:
         raise StoreCorrupt(
             f"the receipt of {_label(array, number)} is of another part", found=list(said), expected=list(expected)
         )
+    if receipt.bytes > array.meta.most_bytes(receipt.rows):
+        raise StoreCorrupt(
+            f"the receipt of {_label(array, number)} says more bytes than such rows can have",
+            found=receipt.bytes,
+            expected=f"at most {array.meta.most_bytes(receipt.rows)}",
+        )
     return receipt
 
 
@@ -162,6 +197,8 @@ def _spans(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.
         spans = array.format.row_spans(array.meta, receipt.rows, size, lambda at, n: os.pread(fd, n, at))
     except DamageError as error:
         raise StoreCorrupt(f"{label} is damaged", found=error, remedy="repair the store") from error
+    except OSError as error:
+        raise StoreError(f"{label} cannot be read", found=error.strerror) from error
     if (spans[:, 0] < 0).any():
         row = int((spans[:, 0] < 0).argmax())
         raise StoreIncomplete(f"{label} lacks its row {row} though it has a receipt", remedy="repair the store")
@@ -171,7 +208,7 @@ def _spans(array: ArrayRef, number: int, receipt: Receipt, fd: int) -> Int64[np.
 def _open_file(array: ArrayRef, number: int, path: str) -> int:
     label = _label(array, number)
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return retry_stale(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise StoreIncomplete(
             f"the file of {label} is missing though it has a receipt", found=path, remedy="repair the store"

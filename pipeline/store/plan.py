@@ -12,12 +12,14 @@ import pyarrow as pa
 from ..errors import StoreError, StoreMismatch
 from ..spec import FeatureSpec, Per, differences, sha256_json
 from .array import ArrayRef, load_array
-from .commit import commit_file, make_folders
+from .commit import make_folders
 from .format import ArrayMeta
 from .index import canonical, index_id, row_key, write_index
 from .int8 import ChannelScale
 from .layout import PART_ROWS, part_range
 from .store import FeatureStore
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ def plan_array(
     store_format: str = "zarr",
     codec: str = "none",
     channel_scale: ChannelScale | None = None,
+    part_rows: int = PART_ROWS,
 ) -> list[ArrayPlan]:
     """Find the arrays that hold the wanted rows; make one new index and array for the rows that none plans yet.
 
@@ -86,6 +89,7 @@ def plan_array(
         store_format: the format of a new array.
         codec: the lossless codec of a new array.
         channel_scale: for the ``int8`` tier; must be the one of the arrays that are there.
+        part_rows: rows a part of a new array.
 
     Returns:
         Plans by index id, the new one last. Empty if no row is wanted.
@@ -111,7 +115,7 @@ def plan_array(
     left = [full in waiting or _any_revision(full) in waiting for full in _identities(wanted, spec.per)]
     if any(left):
         table = wanted.filter(pa.array(left)).combine_chunks()
-        meta = ArrayMeta(spec, index_id(table), table.num_rows, codec=codec, channel_scale=channel_scale)
+        meta = ArrayMeta(spec, index_id(table), table.num_rows, part_rows, codec, channel_scale)
         plans.append(_plan_new(store, meta, table, dry=dry, store_format=store_format))
     return plans
 
@@ -143,7 +147,9 @@ def _arrays_of(store: FeatureStore, spec: FeatureSpec, scale: ChannelScale | Non
 
 def _identities(table: pa.Table, per: Per) -> Iterator[tuple[object, ...]]:
     """(revision, repo_id, episode_index, camera, frame_index[, instruction]) of every row."""
-    return zip(*(table.column(name).to_pylist() for name in ["revision", *row_key(per)]), strict=True)
+    names = ["revision", *row_key(per)]
+    for batch in table.select(names).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _any_revision(identity: tuple[object, ...]) -> tuple[object, ...]:
@@ -185,7 +191,7 @@ def _plan_new(store: FeatureStore, meta: ArrayMeta, table: pa.Table, *, dry: boo
         write_index(store.layout, table)
         _claim(array)
         make_folders(store.layout.root, array.path)
-        commit_file(array.path / array.format.metadata_name, array.format.describe(meta))
+        store.layout.commit(array.path / array.format.metadata_name, array.format.describe(meta))
         refuse_other(load_array(store.layout, array.index_id, array.path.name), spec, meta.channel_scale)
     return _plan(array, table, range(table.num_rows))
 
@@ -194,7 +200,7 @@ def _claim(array: ArrayRef) -> None:
     """Settle which format an array has before there is one; StoreMismatch if another writer chose another."""
     path = array.layout.claim_file(array.index_id, array.key)
     make_folders(array.layout.root, path.parent)
-    found = commit_file(path, (array.path.name + "\n").encode())
+    found = array.layout.commit(path, (array.path.name + "\n").encode())
     if found != (array.path.name + "\n").encode():
         raise StoreMismatch(
             f"{array.layout.root} has these rows of {array.key} in another format",

@@ -1,31 +1,28 @@
-"""Reading rows: ``preadv`` straight into the caller's buffer, checked, and nothing in between.
+"""Reading rows into the caller's buffer, checked: straight from the files, or through the formats' own libraries.
 
 Opening reads the receipt and the row index of every part, so that what is missing is known before the first row is
-asked for. A row is then one read at a known offset. Its crc32c is compared with the one in the part's receipt, which
-finds damage and also a file that is whole but not the one the receipt was written for.
+asked for. A row is then one read at a known offset (:mod:`.direct`). Its crc32c is compared with the one in the part's
+receipt, which finds damage and also a file that is whole but not the one the receipt was written for.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
-import google_crc32c
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8
+from jaxtyping import Bool, Int64, Shaped
 
 from ..errors import StoreCorrupt, StoreIncomplete
 from ..spec import FeatureSpec
 from .array import ArrayRef
-from .codecs import decompress
+from .direct import DirectRows
 from .int8 import ChannelScale
-from .parts import Part, PartFiles, read_fully
+from .library import LibraryRows
+from .places import ABSENT, Places
+from .row_check import RowCheck, Verify
 
-Verify = Literal["first", "always", "never"]
-
-_ABSENT = -1
-_CRC = 4
-_REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"
+Engine = Literal["auto", "direct", "library"]
 
 
 class RowReader:
@@ -39,10 +36,14 @@ class RowReader:
         verify: check a row's crc32c at its first read by this reader, at every read, or not at all.
         allow_partial: open although parts are missing; their rows cannot be read.
         only_rows: open only the parts that hold these global rows; the others count neither as there nor as missing.
+        engine: ``direct`` reads the files itself, ``library`` through zarr-python or h5py, with the same results and
+            far slower; ``auto`` is ``direct`` wherever the system has ``preadv``.
 
     Raises:
         StoreIncomplete: parts have no receipt (unless ``allow_partial``), or a receipted part lacks its file or a row.
         StoreCorrupt: a receipt, a file's size or a shard index is damaged.
+
+    The parts of a remote store come when their first row is read; until then their receipts and sizes are known.
     """
 
     def __init__(
@@ -52,32 +53,26 @@ class RowReader:
         verify: Verify = "first",
         allow_partial: bool = False,
         only_rows: Int64[np.ndarray, " n"] | None = None,
+        engine: Engine = "auto",
     ) -> None:
-        if verify not in ("first", "always", "never"):
-            raise ValueError(f"verify is one of first, always, never, not {verify!r}")
+        for what, given, known in (("engine", engine, get_args(Engine)), ("verify", verify, get_args(Verify))):
+            if given not in known:
+                raise ValueError(f"{what} is one of {', '.join(known)}, not {given!r}")
         self.spec: FeatureSpec = arrays[0].spec
         self.channel_scale: ChannelScale | None = _one_scale(arrays)
         self.num_rows: int = sum(array.rows for array in arrays)
         self.dtype: np.dtype[np.generic] = arrays[0].meta.dtype
-        self._verify = verify
-        self._files = PartFiles()
-        self._gaps = np.zeros(sum(array.num_parts for array in arrays), np.int64)  # bytes between rows; -1: packed
-        self._part_of = np.full(self.num_rows, _ABSENT, np.int32)
-        self._offset_of = np.zeros(self.num_rows, np.int64)
-        self._size_of = np.zeros(self.num_rows, np.int64)
-        self._crc_of = np.zeros(self.num_rows, np.uint32)
-        self._verified = np.full(self.num_rows, verify == "never")
-        try:
-            self._open_parts(arrays, allow_partial, None if only_rows is None else set(np.unique(only_rows).tolist()))
-        except BaseException:
-            self.close()
-            raise
+        self._row_shape = self.spec.stored_shape
+        self._known = np.zeros(self.num_rows, bool)  # read before, and found right unless never checked
+        self._places = Places(arrays, allow_partial=allow_partial, only_rows=only_rows)
+        self._whole = bool(self.readable.all())
+        direct = engine == "direct" or (engine == "auto" and hasattr(os, "preadv"))
+        self._rows = (DirectRows if direct else LibraryRows)(self._places, RowCheck(self._places, verify))
 
     @property
     def readable(self) -> Bool[np.ndarray, " num_rows"]:
         """Which rows are there; all of them unless the reader was opened with ``allow_partial``."""
-        found: Bool[np.ndarray, " num_rows"] = self._part_of != _ABSENT
-        return found
+        return self._places.readable
 
     def read_into(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "n *stored"]) -> None:
         """Fill ``out`` with the numbers of ``rows``, in any order, repeats allowed.
@@ -97,19 +92,32 @@ class RowReader:
         if not len(rows):
             return
         rows = rows.astype(np.int64, copy=False)
-        flat = out.reshape(len(rows), -1).view(np.uint8)  # (n, row_bytes)
-        slots, offsets = self._part_of[rows].tolist(), self._offset_of[rows].tolist()
-        due = np.ones(len(rows), bool) if self._verify == "always" else ~self._verified[rows]
-        for start, stop in self._runs(rows):
-            self._read_run(slots[start], offsets[start], rows[start:stop], flat[start:stop])
-            if due[start:stop].any():
-                self._check_rows(rows[start:stop], flat[start:stop])
-        if self._verify == "first":
-            self._verified[rows] = True
+        self._places.bring(rows)
+        known = self._known[rows]
+        self._rows.read(rows, list(out.reshape(len(rows), -1).view(np.uint8)), known)
+        if np.count_nonzero(known) < len(rows):
+            self._known[rows] = True
+
+    def read_ahead(self, rows: Int64[np.ndarray, " n"]) -> None:
+        """Ask the kernel to read the parts of these rows into its page cache, or fetch them if the store is remote.
+
+        Parts whose files are not open now, because there are too many, are left out.
+        """
+        self._places.bring_soon(rows)
+        for slot in np.unique(self._places.part_of[rows]).tolist():
+            fd = self._places.files.kept(slot) if slot != ABSENT else None
+            if fd is not None:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def part_of(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """The part each row lies in, numbered through all arrays in their order; -1 where there is none."""
+        parts: Int64[np.ndarray, " n"] = self._places.part_of[rows].astype(np.int64)
+        return parts
 
     def close(self) -> None:
         """Close the files; reading afterwards is a ValueError."""
-        self._files.close()
+        self._places.close()
+        self._rows.close()
 
     def __enter__(self) -> Self:
         return self
@@ -119,39 +127,9 @@ class RowReader:
     ) -> None:
         self.close()
 
-    def _open_parts(self, arrays: Sequence[ArrayRef], allow_partial: bool, only_rows: set[int] | None) -> None:
-        start, missing = 0, 0
-        for array in arrays:
-            finished = set(array.finished_parts())
-            for number in range(array.num_parts):
-                rows = array.meta.part_range(number)
-                if only_rows is not None and only_rows.isdisjoint(range(start + rows.start, start + rows.stop)):
-                    continue
-                if number in finished:
-                    self._add(self._files.open(array, number), start + rows.start)
-                else:
-                    missing += 1
-            start += array.rows
-        if missing and not allow_partial:
-            there = int(self.readable.sum())
-            raise StoreIncomplete(
-                f"{self.spec.key} in {arrays[0].layout.root} is not finished: {missing} parts are missing",
-                found=f"{there} of {self.num_rows} rows ({there / self.num_rows:.0%})",
-                expected="all rows" if only_rows is None else f"the {len(only_rows)} rows asked for",
-                remedy="finish the extraction, or allow a partial store",
-            )
-
-    def _add(self, part: Part, start: int) -> None:
-        """Enter an opened part into the tables; ``start`` is its first global row."""
-        where = slice(start, start + part.receipt.rows)
-        self._part_of[where] = len(self._files.parts) - 1
-        packed = part.array.meta.codec != "none"
-        self._gaps[len(self._files.parts) - 1] = -1 if packed else part.array.format.row_tail_bytes
-        self._offset_of[where], self._size_of[where], self._crc_of[where] = part.offsets, part.sizes, part.checksums
-
     def _check_request(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "..."]) -> None:
-        expected = (len(rows), *self.spec.stored_shape)
-        if self._files.closed:
+        expected = (len(rows), *self._row_shape)
+        if self._places.files.closed:
             raise ValueError("this reader is closed")
         if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
             raise ValueError(f"rows must be one axis of integers, not {rows.dtype} {rows.shape}")
@@ -159,77 +137,17 @@ class RowReader:
             raise ValueError(f"the buffer must be writable C-contiguous {self.dtype} {expected}")
         if not len(rows):
             return
-        if rows.min() < 0 or rows.max() >= self.num_rows:
-            raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} is outside 0 … {self.num_rows - 1}")
-        absent = self._part_of[rows] == _ABSENT
+        low, high = rows.min(), rows.max()
+        if low < 0 or high >= self.num_rows:
+            raise IndexError(f"row {low if low < 0 else high} is outside 0 … {self.num_rows - 1}")
+        if self._whole:
+            return
+        absent = self._places.part_of[rows] == ABSENT
         if absent.any():
             raise StoreIncomplete(
                 f"row {rows[absent.argmax()]} of {self.spec.key} is not there: its part was not finished "
                 "when the reader was opened"
             )
-
-    def _runs(self, rows: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, int]]:
-        """Positions [start, stop) whose rows follow each other in one file and are one read."""
-        parts, offsets = self._part_of[rows], self._offset_of[rows]
-        gaps = self._gaps[parts[1:]]
-        follows = (parts[1:] == parts[:-1]) & (gaps >= 0) & (np.diff(offsets) == self.spec.row_bytes + gaps)
-        ends = [*(np.flatnonzero(~follows) + 1).tolist(), len(rows)]
-        return zip([0, *ends[:-1]], ends, strict=True)
-
-    def _read_run(
-        self, slot: int, offset: int, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"]
-    ) -> None:
-        """One ``preadv`` for rows that follow each other; checksums between them are read and let go."""
-        between = int(self._gaps[slot])
-        if between < 0:
-            self._unpack(slot, offset, int(rows[0]), flat[0])
-            return
-        buffers = list(flat)
-        if between and len(rows) > 1:
-            gap = np.empty(between, np.uint8)
-            buffers = [buffer for row in flat for buffer in (row, gap)][:-1]
-        wanted = flat.nbytes + between * (len(rows) - 1)
-        done = self._pread(slot, buffers, offset, wanted, int(rows[0]))
-        if done != wanted:
-            row = rows[done // (self.spec.row_bytes + between)]
-            raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=_REPAIR)
-
-    def _unpack(self, slot: int, offset: int, row: int, out: UInt8[np.ndarray, " bytes"]) -> None:
-        """One compressed row and its own checksum."""
-        label, packed = self._files.parts[slot].label, np.empty(int(self._size_of[row]) + _CRC, np.uint8)
-        if self._pread(slot, [packed], offset, packed.nbytes, row) != packed.nbytes:
-            raise StoreCorrupt(f"{label} ends inside row {row}", remedy=_REPAIR)
-        data = packed[:-_CRC].tobytes()
-        try:
-            if google_crc32c.value(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
-                raise ValueError("its checksum is wrong")
-            decompress(data, out)
-        except ValueError as error:
-            raise StoreCorrupt(f"row {row} in {label} cannot be unpacked", found=error, remedy=_REPAIR) from error
-
-    def _pread(self, slot: int, buffers: list[UInt8[np.ndarray, " bytes"]], offset: int, wanted: int, row: int) -> int:
-        try:
-            fd = self._files.kept(slot)
-            if fd is not None:
-                done = os.preadv(fd, buffers, offset)
-                return done if done == wanted else read_fully(fd, buffers, offset)
-            with self._files.file(slot) as fd:
-                return read_fully(fd, buffers, offset)
-        except OSError as error:
-            label = self._files.parts[slot].label
-            raise StoreCorrupt(f"{label} cannot be read from row {row} on", found=error.strerror) from error
-
-    def _check_rows(self, rows: Int64[np.ndarray, " n"], flat: UInt8[np.ndarray, "n bytes"]) -> None:
-        """Compare the crc32c of rows with the receipt's."""
-        for row, expected, numbers in zip(rows.tolist(), self._crc_of[rows].tolist(), flat, strict=True):
-            found = google_crc32c.value(numbers)
-            if found != expected:
-                raise StoreCorrupt(
-                    f"row {row} in {self._files.parts[self._part_of[row]].label} is not the one its receipt describes",
-                    found=f"crc32c {found:08x}",
-                    expected=f"{expected:08x}",
-                    remedy=_REPAIR,
-                )
 
 
 def _one_scale(arrays: Sequence[ArrayRef]) -> ChannelScale | None:

@@ -6,7 +6,7 @@ is a checksum of the receipt itself.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from ..errors import StoreCorrupt, StoreError
 from ..spec import canonical_json, sha256_json
 from .commit import commit_file
-from .layout import MAX_PART_ROWS, MAX_PARTS, SCHEMA, read_file
+from .files import read_file
+from .layout import MAX_PART_ROWS, MAX_PARTS, SCHEMA
 
 MAX_RECEIPT_BYTES = 1 << 16
 MAX_INFO_BYTES = 1 << 14
@@ -89,13 +90,13 @@ def checked_info(info: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return plain
 
 
-def write_receipt(path: Path, receipt: Receipt) -> Receipt:
-    """Create a receipt, or return the one that is there already.
+def write_receipt(path: Path, receipt: Receipt, *, commit: Callable[[Path, bytes], bytes] = commit_file) -> Receipt:
+    """Create a receipt, or return the one that is there already; ``commit`` is that of the store's layout.
 
     Raises:
         StoreCorrupt: the one that is there describes something else.
     """
-    found = _parse(path, commit_file(path, _text(receipt)))
+    found = parse_receipt(path, commit(path, receipt_text(receipt)))
     if not found.describes_as(receipt):
         raise StoreCorrupt(
             f"{path} does not describe the bytes on disk",
@@ -113,24 +114,25 @@ def read_receipt(root: Path, path: Path) -> Receipt:
         StoreIncomplete: there is none, so the part does not exist.
         StoreCorrupt: its bytes are not what was written.
     """
-    return _parse(path, read_file(root, path, limit=MAX_RECEIPT_BYTES))
+    return parse_receipt(path, read_file(root, path, limit=MAX_RECEIPT_BYTES))
 
 
-def _text(receipt: Receipt) -> bytes:
+def receipt_text(receipt: Receipt) -> bytes:
     """One line of JSON with sorted keys; ``checksum`` is the sha256 of the same line without it."""
     fields = receipt.model_dump()
     return (canonical_json(fields | {"checksum": sha256_json(fields)}) + "\n").encode()
 
 
-def _parse(path: Path, data: bytes) -> Receipt:
+def parse_receipt(path: Path | str, data: bytes) -> Receipt:
+    """The receipt in the bytes of its file; StoreCorrupt (naming ``path``) if they are not what was written."""
     try:
         fields = json.loads(data)
         checksum = fields.pop("checksum")
         version = fields["schema_version"]
-        if isinstance(version, int) and version > SCHEMA and checksum == sha256_json(fields):
+        if type(version) is int and version > SCHEMA and checksum == sha256_json(fields):
             raise StoreError(f"{path} was written by a newer release", found=version, expected=f"at most {SCHEMA}")
         receipt = Receipt.model_validate(fields)
-        intact = _text(receipt) == data
+        intact = receipt_text(receipt) == data
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
         raise StoreCorrupt(f"{path} is not a receipt", found=type(error).__name__) from error
     if not intact:

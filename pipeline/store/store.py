@@ -1,9 +1,7 @@
 """A feature store as its readers see it: features by name, rows by number."""
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Never
 
 import numpy as np
@@ -11,19 +9,19 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from ..errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete, StoreMismatch
+from ..place import Place, StoreUrl, parse_place
 from ..spec import FeatureSpec, canonical_json, differences
 from .array import ArrayRef, list_arrays
-from .commit import commit_file, make_folders
+from .files import read_file, warn_if_open_to_all
 from .frames import read_frames
 from .index import read_index
-from .layout import NEEDS, SCHEMA, Layout, part_name, read_file
-from .reader import RowReader, Verify
+from .layout import MAX_SCHEMA_BYTES, Layout, part_name
+from .reader import Engine, RowReader
+from .row_check import Verify
+from .schema import SCHEMA_TEXT, refuse_other_schema
 
 if TYPE_CHECKING:
     import torch
-
-_KIND = "visual_thought feature store"
-_SCHEMA_TEXT = canonical_json({"kind": _KIND, "needs": NEEDS, "schema": SCHEMA}) + "\n"
 
 
 class FeatureStatus(NamedTuple):
@@ -40,47 +38,53 @@ class FeatureStatus(NamedTuple):
 class FeatureStore:
     """A folder of features, made once and read many times; any number of processes may write and read at once.
 
+    Instead of a folder it may be a URL (:class:`~..place.StoreUrl`): files are then read and written through a local
+    copy, ``path``, and ``place`` is the URL. What others add there is seen by a store that is opened afterwards.
+
     A feature is named by its short name (``z``) or its key (``z-1a2b3c4d``). Its rows are the rows of its indexes in
     the order of their ids, which never changes for the rows there are; an append may insert a whole index before
     others, so keep frames and queries, not row numbers, across appends.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.layout = Layout(self.path)
+    def __init__(self, place: str | Place | Layout) -> None:
+        self.layout = place if isinstance(place, Layout) else layout_of(parse_place(place))
+        self.path = self.layout.root
+        self.place = self.layout.place
         self._indexes: dict[str, pa.Table] = {}
 
     @classmethod
-    def create(cls, path: str | Path) -> "FeatureStore":
+    def create(cls, place: str | Place | Layout) -> "FeatureStore":
         """Make an empty store, or open the one that is there.
 
         Raises:
-            StoreError: as :meth:`open`, or the folder holds something else.
-            MachineError: the folder cannot be written.
+            StoreError: as :meth:`open`, or the place holds something else.
+            MachineError: it cannot be written.
         """
-        store = cls(path)
-        if store.path.is_dir() and not os.path.lexists(store.layout.schema_file):
-            names = sorted(name for name in os.listdir(store.path) if not name.startswith("."))
-            if names:
-                raise StoreError(f"{store.path} is not empty and no feature store", found=names[:5])
-        existing = next(folder for folder in (store.path, *store.path.parents, Path()) if folder.is_dir())
-        make_folders(existing, store.path)
-        commit_file(store.layout.schema_file, _SCHEMA_TEXT.encode())
-        return cls.open(path)
+        store = cls(place)
+        names = store.layout.prepare()
+        schema_file = store.layout.schema_file
+        if names and schema_file.name not in names and not os.path.lexists(schema_file):  # another writer may be faster
+            raise StoreError(f"{store.place} is not empty and no feature store", found=names[:5])
+        store.layout.commit(schema_file, SCHEMA_TEXT.encode())
+        return cls.open(store.layout)
 
     @classmethod
-    def open(cls, path: str | Path) -> "FeatureStore":
-        """Open an existing store.
+    def open(cls, place: str | Place | Layout) -> "FeatureStore":
+        """Open an existing store; of a remote one, bring the local copy's small files up to date.
 
         Raises:
             StoreError: there is none, it is of a newer schema, or its schema file is damaged.
+            MachineError: the remote place does not answer, or does not let us in.
         """
-        store = cls(path)
+        store = cls(place)
+        if store.layout.remote is not None:
+            store.layout.remote.refresh()
         try:
-            data = read_file(store.path, store.layout.schema_file)
+            data = read_file(store.path, store.layout.schema_file, limit=MAX_SCHEMA_BYTES)
         except StoreIncomplete as error:
-            raise StoreError(f"{store.path} is no feature store", expected="a folder with a vtt.json") from error
-        _refuse_other_schema(store.layout.schema_file, data)
+            raise StoreError(f"{store.place} is no feature store", expected="a folder with a vtt.json") from error
+        refuse_other_schema(store.place, data)
+        warn_if_open_to_all(store.path)
         return store
 
     def arrays(self) -> list[ArrayRef]:
@@ -98,7 +102,7 @@ class FeatureStore:
             spec = found.setdefault(array.key, array.spec)
             if spec.to_json() != array.spec.to_json():
                 raise StoreMismatch(
-                    f"{self.path} mixes two features under {array.key}",
+                    f"{self.place} mixes two features under {array.key}",
                     found=differences(array.spec.to_json(), spec.to_json()),
                 )
         return found
@@ -118,14 +122,14 @@ class FeatureStore:
         specs = self.features()
         named = {key: spec for key, spec in specs.items() if feature in (key, spec.name)}
         if not named:
-            raise ConfigError(f"{self.path} has no feature {feature!r}", found=list(specs))
+            raise ConfigError(f"{self.place} has no feature {feature!r}", found=list(specs))
         if fingerprint is not None:
             named = {key: spec for key, spec in named.items() if _made_by(spec, fingerprint)} or _refuse(
-                self.path, named, fingerprint
+                self.place, named, fingerprint
             )
         if len(named) > 1:
             raise ConfigError(
-                f"{self.path} has several features {feature!r}", found=_told_apart(named), remedy="name one by its key"
+                f"{self.place} has several features {feature!r}", found=_told_apart(named), remedy="name one by its key"
             )
         return next(iter(named))
 
@@ -159,9 +163,11 @@ class FeatureStore:
                 missing[array.index_id] = left
         return FeatureStatus(present, planned, missing)
 
-    def reader(self, feature: str, *, verify: Verify = "first", allow_partial: bool = False) -> RowReader:
-        """A reader of all rows; raises as :meth:`resolve` and :class:`RowReader`."""
-        return RowReader(self._arrays_of(feature), verify=verify, allow_partial=allow_partial)
+    def reader(
+        self, feature: str, *, verify: Verify = "first", allow_partial: bool = False, engine: Engine = "auto"
+    ) -> RowReader:
+        """A reader of all rows; options and errors as of :class:`RowReader`, and raises as :meth:`resolve`."""
+        return RowReader(self._arrays_of(feature), verify=verify, allow_partial=allow_partial, engine=engine)
 
     def read(self, feature: str, rows: Int64[np.ndarray, " n"] | list[int]) -> "torch.Tensor":
         """Rows by global number, in the order asked for.
@@ -196,20 +202,30 @@ class FeatureStore:
         return arrays
 
 
+def layout_of(place: Place) -> Layout:
+    """The layout of a store in a folder, or of the local copy of one behind a URL; asks nobody anything."""
+    if isinstance(place, StoreUrl):
+        from .mirror import Mirror
+        from .remote import open_remote
+
+        return Layout(place.folder, Mirror(place, place.folder, open_remote(place)))
+    return Layout(place)
+
+
 def _made_by(spec: FeatureSpec, fingerprint: str | Mapping[str, Any]) -> bool:
     if isinstance(fingerprint, str):
         return spec.fingerprint == fingerprint
     return canonical_json(dict(spec.compute)) == canonical_json(dict(fingerprint))
 
 
-def _refuse(path: Path, named: Mapping[str, FeatureSpec], expected: str | Mapping[str, Any]) -> Never:
+def _refuse(place: Place, named: Mapping[str, FeatureSpec], expected: str | Mapping[str, Any]) -> Never:
     """StoreMismatch, field by field where the expected computation is known."""
     if isinstance(expected, str):
         found = [f"{key} has {spec.fingerprint}" for key, spec in named.items()]
-        raise StoreMismatch(f"{path} has this feature made by something else", found=found, expected=expected)
+        raise StoreMismatch(f"{place} has this feature made by something else", found=found, expected=expected)
     lines = [f"{key}: {line}" for key, spec in named.items() for line in differences(spec.compute, expected)]
     raise StoreMismatch(
-        f"{path} has this feature made by something else",
+        f"{place} has this feature made by something else",
         found=lines,
         expected="the same computation",
         remedy="extract the feature again, or use the recipe or checkpoint that belongs to it",
@@ -223,20 +239,3 @@ def _told_apart(named: Mapping[str, FeatureSpec]) -> list[str]:
     for key, spec in others:
         lines += [f"{key} ({'; '.join(differences(spec.compute, first.compute))} of {first_key})"]
     return lines
-
-
-def _refuse_other_schema(path: Path, data: bytes) -> None:
-    try:
-        said = json.loads(data)
-        kind, version, needs = said["kind"], said["schema"], said["needs"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StoreCorrupt(f"{path} is damaged", expected=_SCHEMA_TEXT.strip()) from error
-    if kind == _KIND and isinstance(version, int) and version > SCHEMA:
-        raise StoreError(
-            f"{path.parent} was written by a newer release",
-            found=f"schema {version}",
-            expected=f"schema {SCHEMA} at most",
-            remedy=f"needs visual-thought >= {needs}",
-        )
-    if data != _SCHEMA_TEXT.encode():
-        raise StoreCorrupt(f"{path} is damaged", found=said, expected=_SCHEMA_TEXT.strip())

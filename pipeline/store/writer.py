@@ -2,17 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Buffer, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt32
 from pydantic import JsonValue
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from .array import ArrayRef, load_array
-from .commit import commit_file, make_folders
-from .format import DamageError, count_not_finite, load_format
+from .commit import make_folders
+from .format import DamageError, count_not_finite, load_format, row_bytes, row_checksums
 from .frames import write_frames
 from .layout import SCHEMA, part_name
 from .plan import ArrayPlan, plan_array, refuse_other
@@ -53,44 +55,92 @@ def commit_part(
     array = _array_of(store, plan)
     _check_values(array, part, values)
     path = array.receipt_path(part)
-    if os.path.lexists(path):
+    if store.layout.exists(path):
         return read_receipt(store.layout.root, path)
     details = checked_info(info or {})
     make_folders(store.layout.root, path.parent)
-    data = commit_file(array.part_path(part), array.format.encode(array.meta, values))
+    whole = np.ascontiguousarray(values)
+    crcs = row_checksums(row_bytes(whole))
+    pieces = array.format.pieces(array.meta, whole, crcs)
+    with ThreadPoolExecutor(1) as pool:  # hashing takes about as long as the disk
+        own = pool.submit(lambda: (_digest(pieces), count_not_finite(whole)))
+        theirs = store.layout.commit_pieces(array.part_path(part), pieces)
     frames_sha256 = None if frames is None else write_frames(array, part, frames)
-    receipt = describe_part(array, part, data, frames_sha256=frames_sha256, info=details)
-    return write_receipt(path, receipt)
+    if theirs is None:
+        receipt = _receipt(array, part, *own.result(), crcs, frames_sha256=frames_sha256, info=details)
+    else:
+        receipt = describe_part(array, part, theirs, frames_sha256=frames_sha256, info=details)
+    written = write_receipt(path, receipt, commit=store.layout.commit)
+    if store.layout.remote is None:
+        _stand(array, part, pieces if theirs is None else [theirs], frames)
+    return written
 
 
 def describe_part(
     array: ArrayRef, part: int, data: bytes, *, frames_sha256: str | None, info: dict[str, JsonValue]
 ) -> Receipt:
     """The receipt of the bytes of one part; StoreCorrupt if they are no such part."""
-    rows = array.meta.part_range(part)
     try:
-        values, crcs = array.format.decode(array.meta, len(rows), data)
+        values, crcs = array.format.decode(array.meta, len(array.meta.part_range(part)), data)
     except DamageError as error:
         raise StoreCorrupt(
             f"{array.part_path(part)} is damaged",
             found=error,
             remedy="it has no receipt, so nothing relies on it: delete that file and re-run",
         ) from error
-    nan_count, inf_count = count_not_finite(values)
+    said = _digest([data]), count_not_finite(values)
+    return _receipt(array, part, *said, crcs, frames_sha256=frames_sha256, info=info)
+
+
+class _Digest(NamedTuple):
+    bytes: int
+    sha256: str
+
+
+def _digest(pieces: Sequence[Buffer]) -> _Digest:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return _Digest(sum(memoryview(piece).nbytes for piece in pieces), digest.hexdigest())
+
+
+def _receipt(
+    array: ArrayRef,
+    part: int,
+    digest: _Digest,
+    not_finite: tuple[int, int],
+    crcs: UInt32[np.ndarray, " rows"],
+    *,
+    frames_sha256: str | None,
+    info: dict[str, JsonValue],
+) -> Receipt:
+    rows, (nan_count, inf_count) = array.meta.part_range(part), not_finite
     return Receipt(
         schema_version=SCHEMA,
         index_id=array.index_id,
         feature=array.key,
         row_start=rows.start,
         row_stop=rows.stop,
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=digest.bytes,
+        sha256=digest.sha256,
         nan_count=nan_count,
         inf_count=inf_count,
         row_crc32c=checksum_digits(crcs),
         frames_sha256=frames_sha256,
         info=info,
     )
+
+
+def _stand(array: ArrayRef, part: int, pieces: Sequence[Buffer], frames: pa.Table | None) -> None:
+    """Put the files of a part back if a collector took them for garbage before it could see the receipt.
+
+    A collector that comes later sees the receipt, and one that came before is seen here: :mod:`.collect`.
+    """
+    path, table = array.part_path(part), array.layout.frames_file(array.index_id, array.key, part)
+    if not os.path.lexists(path) and array.layout.commit_pieces(path, pieces) is not None:
+        raise StoreCorrupt(f"{path} is not what its receipt describes", remedy="repair the store")
+    if frames is not None and not os.path.lexists(table):
+        write_frames(array, part, frames)
 
 
 def _array_of(store: FeatureStore, plan: ArrayPlan) -> ArrayRef:

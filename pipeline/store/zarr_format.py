@@ -12,18 +12,21 @@ value is a NaN in either type, so that even a careless reader never mistakes wha
 """
 
 import json
+import re
+from collections.abc import Buffer
+from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
-from ..spec import FeatureSpec
 from .codecs import compress, decompress, zarr_codec
-from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_checksums
+from .crc import crc32c
+from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_bytes, row_checksums
 
 _ABSENT = np.uint64(2**64 - 1)
 _CRC = 4
+_PART_FILE = re.compile(r"c\.(0|[1-9][0-9]{0,5})(?:\.0)+")
 _TIERS: dict[str, tuple[str, int | str, str]] = {
     "bf16": ("uint16", 0x7FC0, "bfloat16"),
     "fp32": ("float32", "NaN", "float32"),
@@ -64,18 +67,31 @@ class ZarrFormat:
         """``c.<part>.0.0``: the default chunk key with separator "."."""
         return ".".join(["c", str(part), *("0" for _ in meta.spec.shape)])
 
+    def part_number(self, name: str) -> int | None:
+        """The part of ``c.<part>.0.0``, of any number of axes."""
+        match = _PART_FILE.fullmatch(name)
+        return int(match.group(1)) if match else None
+
     def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
         """The bytes of one shard."""
-        flat = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), meta.spec.row_bytes)
-        if meta.codec == "none":
-            body, lengths = _plain_body(flat), np.full(len(flat), meta.spec.row_bytes + _CRC)
-        else:
-            body, lengths = _packed_body(flat, meta.spec)
+        whole = np.ascontiguousarray(values)
+        return b"".join(self.pieces(meta, whole, row_checksums(row_bytes(whole))))
+
+    def pieces(
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+    ) -> list[Buffer]:
+        """Row and checksum in turns, the index, its checksum."""
+        rows: list[Buffer] = list(row_bytes(values))
+        if meta.codec != "none":
+            rows = [compress(row, meta.spec) for row in row_bytes(values)]
+            crcs = np.array([crc32c(row) for row in rows], np.uint32)
+        lengths = np.array([len(memoryview(row)) + _CRC for row in rows])
         index = np.full((meta.part_rows, 2), _ABSENT, "<u8")
-        index[: len(flat), 0] = np.cumsum(lengths) - lengths
-        index[: len(flat), 1] = lengths
-        tail = index.tobytes()
-        return b"".join([body, tail, google_crc32c.value(tail).to_bytes(_CRC, "little")])
+        index[: len(rows), 0] = np.cumsum(lengths) - lengths
+        index[: len(rows), 1] = lengths
+        checks = [crc.tobytes() for crc in crcs.astype("<u4")]
+        body = [piece for pair in zip(rows, checks, strict=True) for piece in pair]
+        return [*body, index.tobytes(), crc32c(index.tobytes()).to_bytes(_CRC, "little")]
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
@@ -87,7 +103,7 @@ class ZarrFormat:
             if offset < 0:
                 raise DamageError(f"row {row} of the part is absent")
             stored, tail = view[offset : offset + size], view[offset + size : offset + size + _CRC]
-            if google_crc32c.value(stored) != int.from_bytes(tail.tobytes(), "little"):
+            if crc32c(stored) != int.from_bytes(tail.tobytes(), "little"):
                 raise DamageError(f"row {row} of the part fails its checksum")
             _unpack(meta, row, stored, values[row])
         return values.view(meta.dtype).reshape(rows, *meta.spec.stored_shape), row_checksums(values)
@@ -98,7 +114,7 @@ class ZarrFormat:
         tail = pread(size - length, length) if size >= length else b""
         if len(tail) != length:
             raise DamageError(f"{size} bytes are too few for a shard of {meta.part_rows} rows")
-        if google_crc32c.value(tail[:-_CRC]) != int.from_bytes(tail[-_CRC:], "little"):
+        if crc32c(tail[:-_CRC]) != int.from_bytes(tail[-_CRC:], "little"):
             raise DamageError("the shard's index fails its checksum")
         index = np.frombuffer(tail, "<u8", 2 * meta.part_rows).reshape(-1, 2)[:rows]
         absent, room = (index == _ABSENT).all(axis=1), np.uint64(size - length)
@@ -107,9 +123,25 @@ class ZarrFormat:
         fits &= (index[:, 1] <= room) & (index[:, 0] <= room - np.minimum(index[:, 1], room))
         if not (absent | fits).all():
             raise DamageError(f"row {int((~(absent | fits)).argmax())} of the part lies outside the shard")
+        if _overlap(index[~absent]):
+            raise DamageError("two rows of the part share bytes")
         spans = index.astype(np.int64) - np.array([0, _CRC])
         spans[absent] = (-1, 0)
         return spans
+
+    def read_rows(
+        self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
+    ) -> Shaped[np.ndarray, "n *stored"]:
+        """Rows of one shard through zarr-python, which must not fill in what is missing."""
+        import zarr
+
+        try:
+            with zarr.config.set({"array.read_missing_chunks": False}):
+                array = zarr.open_array(folder, mode="r", zarr_format=3)
+                found: Shaped[np.ndarray, "n *stored"] = array.oindex[rows + part * meta.part_rows]
+        except Exception as error:  # zarr raises bare RuntimeError, ValueError and its own for damage
+            raise DamageError(f"zarr-python cannot read it ({type(error).__name__}: {error})") from error
+        return found
 
 
 FORMAT = ZarrFormat()
@@ -140,20 +172,10 @@ def _document(meta: ArrayMeta) -> dict[str, Any]:
     }
 
 
-def _plain_body(flat: UInt8[np.ndarray, "rows bytes"]) -> memoryview:
-    rows, row_bytes = flat.shape
-    body = np.empty((rows, row_bytes + _CRC), np.uint8)
-    body[:, :row_bytes] = flat
-    body[:, row_bytes:] = row_checksums(flat).astype("<u4").view(np.uint8).reshape(rows, _CRC)
-    return body.data
-
-
-def _packed_body(
-    flat: UInt8[np.ndarray, "rows bytes"], spec: FeatureSpec
-) -> tuple[memoryview, Int64[np.ndarray, " rows"]]:
-    rows = [compress(row, spec) for row in flat]
-    pieces = [piece for row in rows for piece in (row, google_crc32c.value(row).to_bytes(_CRC, "little"))]
-    return memoryview(b"".join(pieces)), np.array([len(row) + _CRC for row in rows])
+def _overlap(index: Shaped[np.ndarray, "rows 2"]) -> bool:
+    """Whether any two (offset, bytes) share a byte: rows that do could claim far more numbers than the file has."""
+    ordered = index[np.argsort(index[:, 0])]
+    return bool((ordered[:-1].sum(axis=1) > ordered[1:, 0]).any())
 
 
 def _unpack(

@@ -13,6 +13,7 @@ from visual_thought.evaluate.run import evaluate
 from visual_thought.pipeline.datasets.labels import decode_rle, read_labels
 from visual_thought.pipeline.errors import ConfigError, ManifestError, StoreError, StoreMismatch, WeightsError
 from visual_thought.pipeline.metrics.grounding import Counts, f_score
+from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.joins import frame_groups
 from visual_thought.train.journal import read_journal
@@ -245,3 +246,11 @@ def test_labels_that_changed_since_training_are_noted(trained):
 def test_a_config_that_cannot_be_meant_is_refused(changes):
     with pytest.raises(ConfigError):
         EvalConfig(**({"runs": (Path("run"),), "out": Path("out")} | changes))
+
+
+def test_a_remote_store_gives_the_same_numbers(trained_once, report, tmp_path):
+    url = StoreUrl(f"file://{(trained_once / 'store').absolute()}", tmp_path / "cache")
+    away = judge(trained_once, out=tmp_path / "report", figures=False, store=url)
+    assert away.runs[0].store == url
+    for contender in report.runs[0].contenders:
+        assert numbers(away, contender.name).to_json() == contender.scores.to_json()

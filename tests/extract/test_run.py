@@ -17,6 +17,7 @@ from visual_thought.extract.plan import plan
 from visual_thought.extract.preprocess import preprocess
 from visual_thought.extract.run import extract, find_device
 from visual_thought.extract.work import frame_ids, instructions
+from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.datasets.labels import LABEL_SCHEMA, write_labels
 from visual_thought.pipeline.errors import (
     ConfigError,
@@ -26,6 +27,7 @@ from visual_thought.pipeline.errors import (
     VisualThoughtError,
     WeightsError,
 )
+from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store import FeatureStore
 
 
@@ -312,3 +314,38 @@ def reencode(path, keep):
             frame.pts, frame.time_base = pts, base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_command_line_chooses_the_format_of_new_arrays(manifest, xvla, tmp_path, capsys):
+    path = manifest(episodes=[0], stride=30)
+    line = ["extract", str(path), "--backbone", str(xvla), "--device", "cpu", "--store"]
+    assert run([*line, str(tmp_path / "store"), "--store-format", "hdf5", "--plan", "--json"]) == 0
+    assert [feature["formats"] for feature in json.loads(capsys.readouterr().out)["features"]] == [["hdf5"]] * 2
+    assert run([*line, str(tmp_path / "store"), "--store-format", "hdf5", "--json"]) == 0
+    capsys.readouterr()
+    arrays = FeatureStore.open(tmp_path / "store").arrays()
+    assert {array.format_name for array in arrays} == {"hdf5"}
+    assert run([*line, str(tmp_path / "store"), "--json"]) == 0  # what is there stays in its own format
+    assert {feature["parts_written"] for feature in json.loads(capsys.readouterr().out)["features"]} == {0}
+    assert run([*line, str(tmp_path / "zarr"), "--json"]) == 0
+    for name in ("z", "r"):
+        stores = [FeatureStore.open(tmp_path / folder) for folder in ("store", "zarr")]
+        assert torch.equal(*(store.read(name, [0, 1, 2]) for store in stores))
+    assert run([*line, str(tmp_path / "other"), "--store-format", "sqlite"]) == 2
+    assert run([*line, str(tmp_path / "other"), "--dtype", "int8"]) == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_extraction_into_a_remote_store_holds_what_one_into_a_folder_holds(config, manifest, tmp_path):
+    url = StoreUrl(f"file://{tmp_path}/remote", tmp_path / "cache")
+    small = manifest(episodes=[0], stride=30)
+    assert not plan(config(store=url, manifest=small)).complete
+    done = extract(config(store=url, manifest=small))
+    assert done.to_json()["store"] == str(url)
+    extract(config(store=tmp_path / "here", manifest=small))
+    here, there = FeatureStore.open(tmp_path / "here"), FeatureStore.open(url)
+    for name in ("z", "r"):
+        assert torch.equal(here.read(name, [0, 1]), there.read(name, [0, 1]))
+    assert plan(config(store=url, manifest=small)).complete
+    assert extract(config(store=url, manifest=small)).frames == 0

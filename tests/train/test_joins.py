@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from visual_thought.pipeline.datasets.labels import select_labels
 from visual_thought.pipeline.errors import ManifestError, StoreError, StoreIncomplete
 from visual_thought.pipeline.manifest import DatasetManifest, ListedSplits
-from visual_thought.train.joins import FRAME, QUERY, frame_groups, match_rows, refuse_absent, select_labels
+from visual_thought.train.joins import FRAME, QUERY, frame_groups, match_rows, refuse_absent
 
 REPO = "a/b"
 

@@ -70,7 +70,8 @@ def test_a_recipe_may_be_a_file(tmp_path):
         ("optimiser.lr=1", "did you mean `optimizer`"),
         ("steps=many", "`steps` has the wrong type"),
         ("steps=0", "steps is too small"),
-        ("loader.residency=gpu", "auto, disk, ram"),
+        ("loader.residency=tape", "auto, disk, ram, gpu"),
+        ("loader.window_parts=0", "loader.window_parts is too small"),
     ],
 )
 def test_an_override_that_cannot_be_meant_is_refused(override, said):

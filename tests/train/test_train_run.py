@@ -36,6 +36,7 @@ from visual_thought.pipeline.errors import (
     VisualThoughtError,
     WeightsError,
 )
+from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.record import read_record
 from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.journal import read_journal
@@ -270,7 +271,7 @@ def test_labels_without_a_row_in_the_store_are_refused_by_name(toys):
 def test_a_partial_store_is_refused_unless_allowed(toys):
     array = next(array for array in FeatureStore.open(toys / "store").arrays() if array.spec.name == "z")
     array.receipt_path(1).unlink()  # rows 128 … 215
-    with pytest.raises(StoreIncomplete, match="not finished"):
+    with pytest.raises(StoreIncomplete, match=r"only partly extracted: 128 of 216 rows[\s\S]*--allow-partial"):
         train(config_for(toys))
     options = {"loader": {"allow_partial": True}, "steps": 2}
     write_manifest(toys, splits={"train": [0, 1], "val": [2], "test": [5]})
@@ -356,3 +357,11 @@ def test_training_imports_no_backbone_and_no_dataset_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_from_a_remote_store_learns_what_one_from_a_folder_learns(toys_once, finished, tmp_path):
+    url = StoreUrl(f"file://{(toys_once / 'store').absolute()}", tmp_path / "cache")
+    away = train(config_for(toys_once, str(tmp_path / "away"), store=url))
+    assert weights(away.run_dir) == weights(finished.run_dir)
+    assert read_record(away.run_dir / "run.json").store == str(url)
+    assert load_run(away.run_dir).config.store == url

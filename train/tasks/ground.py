@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...pipeline import registry
 from ...pipeline.config import build, nearest, to_plain
-from ...pipeline.datasets.labels import read_labels
+from ...pipeline.datasets.labels import read_labels, select_labels
 from ...pipeline.datasets.targets import targets_of
 from ...pipeline.errors import ConfigError, ManifestError
 from ...pipeline.manifest import DatasetManifest
@@ -23,7 +23,7 @@ from ..decoder import VisualThoughtDecoder
 from ..heads.ground import GroundingHeadConfig, GroundingShapes
 from ..heads.probe import LinearProbe
 from ..heads.scores import predict, top_candidates
-from ..joins import FRAME, QUERY, frame_groups, match_rows, refuse_absent, select_labels
+from ..joins import FRAME, QUERY, frame_groups, match_rows, refuse_absent
 from ..loader import Batch, Field
 from ..objectives.grounding import GroundingObjectiveConfig, choose_candidates, grounding_terms
 from ..objectives.terms import Term

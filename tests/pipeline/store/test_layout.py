@@ -4,15 +4,8 @@ import re
 import pytest
 
 from visual_thought.pipeline.errors import ConfigError, StoreCorrupt, StoreError, StoreIncomplete
-from visual_thought.pipeline.store.layout import (
-    Layout,
-    entries,
-    open_file,
-    part_count,
-    part_name,
-    part_range,
-    read_file,
-)
+from visual_thought.pipeline.store.files import entries, open_file, read_file
+from visual_thought.pipeline.store.layout import Layout, part_count, part_name, part_range
 
 from .toys import filled_store, read_all
 
