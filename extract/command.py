@@ -20,6 +20,8 @@ def remake_command(config: ExtractConfig) -> str:
     words += ["--features", ",".join(config.features)]
     if config.dtype != _DEFAULTS.dtype:
         words += ["--dtype", config.dtype]
+    if config.store_format != _DEFAULTS.store_format:
+        words += ["--store-format", config.store_format]
     if config.batch_size != _DEFAULTS.batch_size:
         words += ["--batch-size", str(config.batch_size)]
     return shlex.join(words)
