@@ -1,5 +1,6 @@
 """The command line of an extraction, so that whoever finds a part damaged knows how to make it again."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -29,4 +30,4 @@ def remake_command(config: ExtractConfig) -> str:
 
 def _absolute(name: str | Path) -> str:
     """A path that is there as an absolute one; the name of a shipped manifest or of a Hub checkpoint as it is."""
-    return str(Path(name).absolute()) if Path(name).exists() else str(name)
+    return os.path.abspath(name) if Path(name).exists() else str(name)
