@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from visual_thought.evaluate.bench import footprint
 from visual_thought.evaluate.bench.features import refuse_small_disk
 from visual_thought.evaluate.bench.readers import PREADV, TAKE
 from visual_thought.evaluate.bench.reading import ALWAYS, VERIFIED
@@ -19,7 +18,7 @@ from visual_thought.evaluate.bench.stalling import RING, SYNC
 from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.errors import ConfigError, MachineError, StoreError
 
-from .toy_bench import ROWS, SHAPES
+from .toy_bench import ROWS, SHAPES, make_short
 
 READERS = [TAKE, PREADV, *VERIFIED, *ALWAYS, "zarr-python", "h5py"]
 WRITERS = ["write + fsync", "our Zarr", "our HDF5", "our Zarr, two parts at once"]
@@ -31,7 +30,7 @@ def benched(tmp_path_factory):
     """A bench, the folder it was in, and how SIGTERM was handled before."""
     folder, before = tmp_path_factory.mktemp("disk"), signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(footprint, "ROWS", (256, 2560))
+        make_short(patch)
         return bench_store(folder, **SMALL), folder, before
 
 

@@ -15,7 +15,7 @@ from visual_thought.evaluate.bench.rounds import AGAIN
 from visual_thought.pipeline.errors import StoreCorrupt, VisualThoughtError
 from visual_thought.pipeline.store import FeatureStore
 
-from .toy_bench import some_features
+from .toy_bench import make_short, some_features
 
 OWN = [TAKE, PREADV, *VERIFIED, *ALWAYS, "zarr-python", "h5py"]
 
@@ -129,6 +129,7 @@ class TestProof:
 def test_every_installed_library_takes_part_and_the_others_are_named(written, monkeypatch):
     nobody = Library("Nobody", "no_module_of_this_name", lambda *_: pytest.fail("it is not installed"))
     monkeypatch.setattr(reading, "LIBRARIES", (*LIBRARIES, nobody))
+    make_short(monkeypatch)
     case = bench_reading(written, 16, rounds=1, quiet=True)
     there = [library.name for library in LIBRARIES if installed(library.module)]
     absent = [library.name for library in (*LIBRARIES, nobody) if not installed(library.module)]
