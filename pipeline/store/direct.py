@@ -113,7 +113,7 @@ class DirectRows:
         wanted = len(rows) * (self._row_bytes + between) - between
         done = self._pread(slot, into, offset, wanted, rows[0])
         if done != wanted:
-            row = rows[done // (self._row_bytes + between)]
+            row = rows[(done + between) // (self._row_bytes + between)]  # the first that is not whole
             raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=REPAIR)
 
     def _unpack(self, slot: int, offset: int, row: int, out: Row) -> None:
