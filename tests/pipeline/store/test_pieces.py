@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from visual_thought.pipeline.errors import MachineError
-from visual_thought.pipeline.store.commit import SYSTEM, commit_pieces
+from visual_thought.pipeline.store.commit import commit_pieces
 from visual_thought.pipeline.store.format import load_format
 from visual_thought.pipeline.store.layout import Layout
+from visual_thought.pipeline.store.system import SYSTEM
 
 from .reads import first_bytes
 from .toys import FORMAT_NAMES, filled_store
