@@ -1,5 +1,6 @@
 """The command line of an extraction, so that whoever finds a part damaged knows how to make it again."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def remake_command(config: ExtractConfig) -> str:
     words += ["--features", ",".join(config.features)]
     if config.dtype != _DEFAULTS.dtype:
         words += ["--dtype", config.dtype]
+    if config.store_format != _DEFAULTS.store_format:
+        words += ["--store-format", config.store_format]
     if config.batch_size != _DEFAULTS.batch_size:
         words += ["--batch-size", str(config.batch_size)]
     return shlex.join(words)
@@ -27,4 +30,4 @@ def remake_command(config: ExtractConfig) -> str:
 
 def _absolute(name: str | Path) -> str:
     """A path that is there as an absolute one; the name of a shipped manifest or of a Hub checkpoint as it is."""
-    return str(Path(name).absolute()) if Path(name).exists() else str(name)
+    return os.path.abspath(name) if Path(name).exists() else str(name)

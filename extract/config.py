@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ..pipeline.errors import ConfigError
 from ..pipeline.place import Place
 from ..pipeline.spec import Resize
+from ..pipeline.words import counted
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class StoreManifest:
         """The same as text for people."""
         lines = [f"{self.store}" if self.frames else f"{self.store}: nothing to extract"]
         for feature in self.features:
-            parts = f"{feature.parts_written} parts written, {feature.parts_reused} were there"
+            parts = f"{counted(feature.parts_written, 'part')} written, {feature.parts_reused} were there"
             lines.append(f"  {feature.key}  {feature.rows} rows, {parts}")
         spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items())
         return "\n".join([*lines, f"  {self.frames} frames; {spent}"])

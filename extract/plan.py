@@ -11,6 +11,7 @@ from ..pipeline.errors import MachineError, StoreMismatch
 from ..pipeline.place import Place, folder_of
 from ..pipeline.spec import FeatureSpec, differences
 from ..pipeline.store import ArrayPlan, FeatureStore, plan_array
+from ..pipeline.store.store import is_there
 from .backbones import find_backbone
 from .config import ExtractConfig
 from .dataset import Dataset, open_dataset
@@ -125,7 +126,7 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
         hash_cache=config.hash_cache,
         hub_cache=config.hub_cache,
     )
-    store = FeatureStore.open(config.store) if config.store.exists() else FeatureStore(config.store)
+    store = FeatureStore.open(config.store) if is_there(config.store) else FeatureStore(config.store)
     known = store.features()
     for spec in specs:
         _require_fingerprint(spec, config.expect_fingerprint.get(spec.name), known)

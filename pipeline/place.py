@@ -87,10 +87,6 @@ class StoreUrl:
         """Itself: a URL is absolute."""
         return self
 
-    def exists(self) -> bool:
-        """Whether there is a store; asks the remote place."""
-        from .store.remote import open_remote
-
         return open_remote(self).has("vtt.json")
 
 

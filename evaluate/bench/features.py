@@ -12,10 +12,14 @@ from jaxtyping import Int, Shaped, UInt16
 from ...pipeline.errors import MachineError
 from ...pipeline.spec import FeatureSpec, ImageSpec, TokenLayout
 from ...pipeline.store import ArrayPlan, FeatureStore, commit_part, plan_array
+from ...pipeline.store.commit import own_errors
 
 FORMATS = ("zarr", "hdf5")
 SHAPES = {"z": (100, 1024), "r": (14, 14, 1024)}
 """X-VLA's fused tokens and its vision tower's map: 205 and 401 kB a row in bfloat16."""
+
+NEVER_WRITTEN = 0xFFFF
+"""A NaN, which no simulated feature holds."""
 
 type Batch = Mapping[str, Shaped[np.ndarray, "b *shape"]]
 """Rows by feature, as bfloat16 bits."""
@@ -68,12 +72,13 @@ class Features:
 
 
 def simulate(folder: Path, rows: int, shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> Features:
-    """Random finite bfloat16 numbers as plain .npy files."""
+    """Random finite bfloat16 numbers as plain .npy files; MachineError if they cannot be written."""
     rng = np.random.default_rng(0)
     values = {name: rng.integers(0, 0x7F80, (rows, *shape), np.uint16) for name, shape in shapes.items()}
     found = Features(folder, values)
     for name, numbers in values.items():
-        np.save(found.npy(name), numbers)
+        with own_errors(found.npy(name)):
+            np.save(found.npy(name), numbers)
     return found
 
 

@@ -49,7 +49,8 @@ def bench_store(
         MachineError: no such folder, not writable, or not enough space.
     """
     if rows < max(batches) or rounds < 1:
-        raise ConfigError("nothing to measure", found=f"{rows} rows, {rounds} rounds", expected=f"{max(batches)} rows")
+        expected = f"at least {max(batches)} rows and 1 round"
+        raise ConfigError("nothing to measure", found=f"{rows} rows, {rounds} rounds", expected=expected)
     with _own_folder(folder) as own:
         needed = rows * sum(2 * _count(shape) for shape in shapes.values())
         others = sum(installed(library.module) and library.module != "tensorstore" for library in LIBRARIES)
@@ -81,11 +82,13 @@ def _count(shape: tuple[int, ...]) -> int:
 @contextmanager
 def _own_folder(folder: Path) -> Iterator[Path]:
     """A new folder that is removed at the end, also after a signal."""
-    try:
-        with _signals_raise(), tempfile.TemporaryDirectory(prefix=".vtt-bench-", dir=folder) as own:
+    with _signals_raise():
+        try:
+            made = tempfile.TemporaryDirectory(prefix=".vtt-bench-", dir=folder)
+        except OSError as error:
+            raise MachineError(f"{folder} cannot be written", found=error.strerror) from error
+        with made as own:
             yield Path(own)
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise MachineError(f"{folder} cannot be written", found=error.strerror) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 
 from ...pipeline.machine import file_system
 from ...pipeline.store import ArrayPlan, FeatureStore, commit_part
+from ...pipeline.store.commit import own_errors
 from .features import Features, plan
 from .rounds import AGAIN, Seconds, Spread, control, interleave, speed
 from .table import Bar, Case, Line
@@ -66,14 +67,11 @@ def _plain(features: Features) -> Callable[[], list[float]]:
 
 
 def _write(path: Path, values: Shaped[np.ndarray, "rows *shape"]) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    try:
+    with own_errors(path), path.open("xb", buffering=0) as file:
         view = memoryview(values).cast("B")
         while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
 
 
 def _commits(features: Features, store_format: str, at_once: int) -> Callable[[], list[float]]:

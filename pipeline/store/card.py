@@ -9,6 +9,7 @@ from typing import Any
 from ..manifest import DatasetManifest
 from ..place import StoreUrl
 from ..spec import FeatureSpec
+from ..words import counted
 from .listing import readable_bytes
 from .selection import Parcel
 from .store import FeatureStore
@@ -95,7 +96,9 @@ def _header(name: str, manifest: DatasetManifest | None) -> list[str]:
 
 def _opening(features: Sequence[CardFeature], manifest: DatasetManifest | None) -> str:
     size = readable_bytes(sum(feature.bytes for feature in features))
-    text = f"Features of frozen backbones, computed once and read many times: {len(features)} features, {size}."
+    text = (
+        f"Features of frozen backbones, computed once and read many times: {counted(len(features), 'feature')}, {size}."
+    )
     if manifest is not None and manifest.simulated:
         text += "\n\n**The frames are SIMULATED: no real robot recorded them. Numbers from them are of a simulation.**"
     return text

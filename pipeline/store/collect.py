@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
-from .commit import SYSTEM, Calls, own_errors, publish
+from ..words import counted
+from .commit import own_errors
 from .layout import PART_NAME, Layout
 from .listing import readable_bytes
-from .problem import counted
 from .snapshot import read_snapshots
 from .store import FeatureStore
 from .survey import Slot, names_in, survey
+from .system import SYSTEM, Calls, publish
 
 DAY_S = 86400.0
 

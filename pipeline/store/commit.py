@@ -8,19 +8,17 @@ get the winner's bytes back and describe those. Where a file system has no hard 
 by looking whether our own inode stands under the final name.
 """
 
-import ctypes
 import errno
 import os
 import secrets
 import stat
-from collections.abc import Buffer, Callable, Iterator, Sequence
+from collections.abc import Buffer, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..errors import MachineError
 from .files import read_file, refuse_links, retry_stale
+from .system import NO_LINKS, SYSTEM, Calls, publish, rename_no_replace
 
 FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
@@ -28,10 +26,7 @@ FILE_MODE = 0o440
 DIR_MODE = 0o2770
 """Folders are the group's, and what is made in them belongs to the same group; the umask may take more away."""
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_RENAME_NOREPLACE = 1
-_AT_FDCWD = -100
 _IOV_MAX = 1024
 
 _LONGER, _SMALL = 4, 1 << 20
@@ -50,7 +45,7 @@ def move_file(source: Path, target: Path) -> None:
         try:
             rename_no_replace(source, target)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             os.link(source, target, follow_symlinks=False)
             os.unlink(source)
@@ -74,7 +69,7 @@ def link_file(source: Path, target: Path) -> bool:
         except FileExistsError:
             return True
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             return False
         _sync_folder(target.parent, SYSTEM)
@@ -88,31 +83,6 @@ def own_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _machine_error(path, 0, error) from error
-
-
-def rename_no_replace(source: Path, target: Path) -> None:
-    """Rename a file unless the target exists: Linux ``renameat2(…, RENAME_NOREPLACE)``; OSError on failure."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None:
-        raise OSError(errno.ENOSYS, "this C library has no renameat2", str(target))
-    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(_RENAME_NOREPLACE)):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), str(target))
-
-
-@dataclass(frozen=True)
-class Calls:
-    """The system calls of a commit (and of garbage collection), so that faults can be put at each of them."""
-
-    write: Callable[[int, Sequence[Buffer]], int] = os.writev
-    fsync: Callable[[int], None] = os.fsync
-    link: Callable[[Path, Path], None] = os.link
-    rename_no_replace: Callable[[Path, Path], None] = rename_no_replace
-    unlink: Callable[[Path], None] = os.unlink
-    rename: Callable[[Path, Path], None] = os.rename
-
-
-SYSTEM = Calls()
 
 
 def commit_file(path: Path, data: bytes, *, calls: Calls = SYSTEM) -> bytes:
@@ -179,26 +149,6 @@ def make_root(root: Path) -> None:
     make_folders(existing, root)
 
 
-def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["link", "rename", "exists"]:
-    """Give a finished file its final name unless that name is taken; says by which way it got it.
-
-    Raises:
-        OSError: neither way works here, or the disk failed.
-    """
-    inode = os.stat(temporary).st_ino
-    try:
-        retry_stale(calls.link, temporary, final)
-    except OSError as error:
-        if _is_inode(final, inode):
-            return "link"  # done, only the reply was lost
-        if isinstance(error, FileExistsError):
-            return "exists"
-        if error.errno not in _NO_LINKS:
-            raise
-        return _publish_by_rename(temporary, final, inode, calls)
-    return "link"
-
-
 def _make_folder(folder: Path) -> None:
     """Make one folder unless it is there; the bit that keeps the group has to be asked for by name."""
     try:
@@ -209,18 +159,6 @@ def _make_folder(folder: Path) -> None:
         return
     with suppress(PermissionError, NotImplementedError):  # file systems without groups
         os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | (DIR_MODE & stat.S_ISGID))
-
-
-def _publish_by_rename(temporary: Path, final: Path, inode: int, calls: Calls) -> Literal["rename", "exists"]:
-    try:
-        calls.rename_no_replace(temporary, final)
-    except OSError as error:
-        if _is_inode(final, inode):
-            return "rename"
-        if isinstance(error, FileExistsError):
-            return "exists"
-        raise
-    return "rename"
 
 
 def _create(path: Path, pieces: Sequence[Buffer], calls: Calls) -> bool:
@@ -274,19 +212,12 @@ def _sync_folder(folder: Path, calls: Calls) -> None:
         os.close(fd)
 
 
-def _is_inode(path: Path, inode: int) -> bool:
-    try:
-        return os.lstat(path).st_ino == inode
-    except OSError:
-        return False
-
-
 def _machine_error(path: Path, size: int, error: OSError) -> MachineError:
     if error.errno in _FULL:
         place = os.statvfs(path.parent)
         found = f"{place.f_bavail * place.f_frsize} bytes free ({error.strerror})"
         return MachineError(f"no room for {path}", found=found, expected=f"{size} bytes", remedy="free space, re-run")
-    if error.errno in _NO_LINKS:
+    if error.errno in NO_LINKS:
         remedy = "put the store on a file system with hard links or rename without replacement"
         return MachineError(f"{path} cannot be created only once here", found=error.strerror, remedy=remedy)
     return MachineError(f"{path} cannot be written", found=error.strerror)

@@ -3,8 +3,8 @@
 import pyarrow.compute as pc
 
 from ..errors import StoreIncomplete
+from ..words import counted
 from .inspection import said_numbers
-from .problem import counted
 from .receipt import read_receipt
 from .store import FeatureStore
 from .survey import command_of

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, StoreError, StoreIncomplete, StoreMismatch
 from ..spec import FeatureSpec
+from ..words import counted
 from .array import ArrayRef
 from .format import load_format
 from .int8 import ChannelScale
@@ -107,7 +108,7 @@ class ConvertedFeature:
         """One line for people, two with a scale."""
         tier = self.tier if self.tier == self.source_tier else f"{self.source_tier} -> {self.tier}"
         line = f"  {self.key}  {tier}  {self.rows} rows, "
-        line += f"{self.parts_written} parts written, {self.parts_reused} were there"
+        line += f"{counted(self.parts_written, 'part')} written, {self.parts_reused} were there"
         if self.parts_left:
             line += f", {self.parts_left} are not in the source"
         if self.bytes_read:

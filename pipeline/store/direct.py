@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int64
 
 from ..errors import StoreCorrupt
 from .codecs import decompress
-from .crc import crc32c
+from .crc import CRC_BYTES, crc32c
 from .mappings import Mappings
 from .parts import read_fully
 from .places import REPAIR, Places, Row
@@ -19,8 +19,6 @@ from .row_check import RowCheck
 
 RUN_BYTES = 1 << 20
 """Most bytes a read of neighbouring rows takes at once: what a core's cache still holds when they are checked."""
-
-_CRC = 4
 
 
 class DirectRows:
@@ -115,17 +113,17 @@ class DirectRows:
         wanted = len(rows) * (self._row_bytes + between) - between
         done = self._pread(slot, into, offset, wanted, rows[0])
         if done != wanted:
-            row = rows[done // (self._row_bytes + between)]
+            row = rows[(done + between) // (self._row_bytes + between)]  # the first that is not whole
             raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=REPAIR)
 
     def _unpack(self, slot: int, offset: int, row: int, out: Row) -> None:
         """One compressed row and its own checksum."""
-        packed = np.empty(int(self._places.size_of[row]) + _CRC, np.uint8)
+        packed = np.empty(int(self._places.size_of[row]) + CRC_BYTES, np.uint8)
         if self._pread(slot, [packed], offset, packed.nbytes, row) != packed.nbytes:
             raise StoreCorrupt(f"{self._files.parts[slot].label} ends inside row {row}", remedy=REPAIR)
-        data = packed[:-_CRC].tobytes()
+        data = packed[:-CRC_BYTES].tobytes()
         try:
-            if crc32c(data) != int.from_bytes(packed[-_CRC:].tobytes(), "little"):
+            if crc32c(data) != int.from_bytes(packed[-CRC_BYTES:].tobytes(), "little"):
                 raise ValueError("its checksum is wrong")
             decompress(data, out)
         except ValueError as error:

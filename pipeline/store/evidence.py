@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import StoreError, StoreIncomplete
+from ..words import counted
 from .array import ArrayRef
 from .codecs import decompress
 from .crc import crc32c
@@ -16,7 +17,7 @@ from .format import DamageError, count_not_finite
 from .frames import FRAMES_SCHEMA
 from .index import from_parquet
 from .layout import part_name
-from .problem import Problem, counted
+from .problem import Problem
 from .receipt import Receipt, checksum_digits
 from .survey import Slot, reason
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
+from ..words import counted
 from .array import ArrayRef
 from .listing import FeatureSummary, readable_bytes, summarise_feature
-from .problem import counted
 from .receipt import Receipt, read_receipt
 from .snapshot import snapshot_numbers
 from .store import FeatureStore

@@ -63,7 +63,7 @@ class Mappings:
         if fd is None or os.fstat(fd).st_size != self._files.parts[slot].receipt.bytes:
             self._maps[slot] = None
         elif slot not in self._maps:
-            self._maps[slot] = _map(fd)
+            self._maps[slot] = _map(fd) if self._files.may_be_mapped(slot) else None
         return self._maps[slot]
 
 

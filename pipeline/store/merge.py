@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..errors import ConfigError, StoreCorrupt, StoreError, StoreMismatch
 from ..spec import differences
+from ..words import counted
 from .array import ArrayRef
 from .commit import commit_file, link_file, make_folders
 from .files import read_file
@@ -18,7 +19,6 @@ from .index import row_key
 from .layout import part_name
 from .listing import readable_bytes
 from .plan import refuse_other
-from .problem import counted
 from .receipt import MAX_PART_BYTES, Receipt, read_receipt, write_receipt
 from .store import FeatureStore
 from .verify import verify

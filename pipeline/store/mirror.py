@@ -16,12 +16,13 @@ from pathlib import Path
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..place import StoreUrl
-from .commit import Calls, commit_file, make_folders, make_root
+from .commit import commit_file, make_folders, make_root
 from .files import read_file
 from .names import LIMITS, Kind, parse_name
 from .proof import prove
 from .receipt import Receipt, parse_receipt
 from .remote import Listed, Remote
+from .system import Calls
 from .tags import read_tags, write_tags
 
 THREADS = 16

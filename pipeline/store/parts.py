@@ -48,13 +48,17 @@ class Part:
 
 
 class PartFiles:
-    """Open files of parts, by slot (the order of :meth:`open`). Any number of threads may use :meth:`file` at once."""
+    """Open files of parts, by slot (the order of :meth:`open`). Any number of threads may use :meth:`file` at once.
+
+    A new file gets the lowest number that is free, so one below half of what is allowed says that the whole process,
+    with all its readers, has few files open; only such a file is kept.
+    """
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.closed = False
         self._files: dict[int, int] = {}
-        self._max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        self._allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._lock = threading.Lock()
 
     def open(self, array: ArrayRef, number: int) -> Part:
@@ -91,6 +95,10 @@ class PartFiles:
     def kept(self, slot: int) -> int | None:
         """The file of a part if it is open."""
         return self._files.get(slot)
+
+    def may_be_mapped(self, slot: int) -> bool:
+        """Whether a mapping, which takes a file number of its own, leaves enough of them to others."""
+        return self._files.get(slot, self._allowed) < self._allowed // 4
 
     @contextmanager
     def file(self, slot: int) -> Iterator[int]:
@@ -136,7 +144,7 @@ class PartFiles:
 
     def _keep(self, slot: int, fd: int) -> bool:
         with self._lock:
-            keep = not self.closed and slot not in self._files and len(self._files) < self._max_files
+            keep = not self.closed and slot not in self._files and fd < self._allowed // 2
             if keep:
                 self._files[slot] = fd
             return keep

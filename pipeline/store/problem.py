@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from ..words import counted
 from .layout import part_name
 from .listing import readable_bytes
 
@@ -102,11 +103,6 @@ class Verdict:
                 *(f"       {line}" for line in commands_after(self.problems)),
             ]
         return "\n".join(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    """1 part, 2 parts."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def describe_rows(table: pa.Table, start: int, stop: int) -> str:

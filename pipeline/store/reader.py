@@ -101,8 +101,10 @@ class RowReader:
     def read_ahead(self, rows: Int64[np.ndarray, " n"]) -> None:
         """Ask the kernel to read the parts of these rows into its page cache, or fetch them if the store is remote.
 
-        Parts whose files are not open now, because there are too many, are left out.
+        Parts whose files are not open now, because there are too many, are left out. Raises ValueError once closed.
         """
+        if self._places.files.closed:
+            raise ValueError("this reader is closed")
         self._places.bring_soon(rows)
         for slot in np.unique(self._places.part_of[rows]).tolist():
             fd = self._places.files.kept(slot) if slot != ABSENT else None

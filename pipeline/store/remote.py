@@ -1,4 +1,4 @@
-"""What a remote place must be able to do, how often it is asked again, and which one a URL means.
+"""What a remote place must be able to do, and how often it is asked again.
 
 Five back ends share one primitive: creating a name that is not there. Everything else a store needs follows from it.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ..errors import MachineError
-from ..place import StoreUrl, without_secrets
+from ..place import without_secrets
 
 MAX_SAID = 200
 
@@ -95,14 +95,3 @@ def said(error: Exception) -> str:
     """The first line of what a library said, cut, and without anything secret."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return without_secrets(lines[0])[:MAX_SAID]
-
-
-def open_remote(url: StoreUrl, *, patience: Patience | None = None) -> Remote:
-    """The place a URL means. MissingDependency if the package that speaks to it is not installed."""
-    if url.scheme == "hf":
-        from .hub import HubRemote
-
-        return HubRemote(url, patience=patience or Patience())
-    from .objects import ObjectRemote
-
-    return ObjectRemote(url, patience=patience or Patience())

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
+from ..words import counted
 from .collect import finish_interrupted
 from .commit import commit_file, make_folders, move_file
 from .files import refuse_links
 from .format import SUFFIXES, load_format
 from .layout import Layout, part_name
-from .problem import Problem, commands_after, counted
+from .problem import Problem, commands_after
 from .schema import SCHEMA_TEXT
 from .snapshot import read_snapshot, snapshot_file, snapshot_numbers
 from .survey import Slot, survey

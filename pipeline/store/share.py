@@ -14,7 +14,8 @@ from .listing import readable_bytes
 from .mirror import Mirror
 from .names import Kind, parse_name
 from .receipt import read_receipt
-from .remote import Remote, open_remote
+from .remote import Remote
+from .remotes import open_remote
 from .selection import Parcel, Selection, select
 from .store import FeatureStore
 from .transfer import CARD, Copied, copy_parts, plan_copy

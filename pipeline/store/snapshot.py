@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
 from ..spec import canonical_json, sha256_json
+from ..words import counted
 from .array import ArrayRef
 from .commit import commit_file, make_folders
 from .evidence import check_part
@@ -22,7 +23,6 @@ from .files import entries, read_file
 from .format import FORMATS
 from .layout import MAX_PART_ROWS, MAX_PARTS, SCHEMA, Layout, part_count, part_name
 from .listing import readable_bytes
-from .problem import counted
 from .receipt import MAX_PART_BYTES, Sha256
 from .store import FeatureStore
 from .survey import Slot, survey

@@ -202,11 +202,20 @@ class FeatureStore:
         return arrays
 
 
+def is_there(place: Place) -> bool:
+    """Whether there is something at the place; a remote one is asked for a store."""
+    if isinstance(place, StoreUrl):
+        from .remotes import open_remote
+
+        return open_remote(place).has("vtt.json")
+    return place.exists()
+
+
 def layout_of(place: Place) -> Layout:
     """The layout of a store in a folder, or of the local copy of one behind a URL; asks nobody anything."""
     if isinstance(place, StoreUrl):
         from .mirror import Mirror
-        from .remote import open_remote
+        from .remotes import open_remote
 
         return Layout(place.folder, Mirror(place, place.folder, open_remote(place)))
     return Layout(place)

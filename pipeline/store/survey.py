@@ -161,7 +161,7 @@ def _claimed(
     try:
         said = read_file(layout.root, path)
     except StoreIncomplete:
-        if arrays:
+        if len(arrays) > 1:
             problems.append(_of(index_id, key, path, "the claim that settles the format is missing"))
         return None
     except StoreError as error:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..words import counted
 from .format import SUFFIXES
 from .layout import FEATURE_KEY
 from .listing import readable_bytes
-from .problem import counted
 from .store import FeatureStore
 
 KINDS = ("arrays", "receipts", "indexes", "snapshots", "quarantine", "temporary", "other")

@@ -11,12 +11,13 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ..errors import StoreCorrupt, StoreError, StoreIncomplete
+from ..words import counted
 from .commit import own_errors
 from .evidence import check_orphan, check_orphan_frames, check_part, prove_part
 from .files import entries, read_file
 from .index import read_index
 from .layout import INDEX_ID, PART_NAME, Layout, part_name
-from .problem import Problem, Verdict, counted, describe_rows
+from .problem import Problem, Verdict, describe_rows
 from .receipt import Receipt
 from .schema import refuse_other_schema
 from .snapshot import Snapshot, metadata_sha256, read_snapshot, snapshot_file, snapshot_name, snapshot_numbers

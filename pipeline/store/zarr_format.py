@@ -21,11 +21,10 @@ import numpy as np
 from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from .codecs import compress, decompress, zarr_codec
-from .crc import crc32c
+from .crc import CRC_BYTES, crc32c
 from .format import ArrayMeta, DamageError, Pread, own_attributes, parse_attributes, row_bytes, row_checksums
 
 _ABSENT = np.uint64(2**64 - 1)
-_CRC = 4
 _PART_FILE = re.compile(r"c\.(0|[1-9][0-9]{0,5})(?:\.0)+")
 _TIERS: dict[str, tuple[str, int | str, str]] = {
     "bf16": ("uint16", 0x7FC0, "bfloat16"),
@@ -40,7 +39,7 @@ class ZarrFormat:
     name = "zarr"
     suffix = ".zarr"
     metadata_name = "zarr.json"
-    row_tail_bytes = _CRC
+    row_tail_bytes = CRC_BYTES
 
     def refuse(self, meta: ArrayMeta) -> None:
         """Nothing: Zarr holds every tier and codec."""
@@ -85,13 +84,13 @@ class ZarrFormat:
         if meta.codec != "none":
             rows = [compress(row, meta.spec) for row in row_bytes(values)]
             crcs = np.array([crc32c(row) for row in rows], np.uint32)
-        lengths = np.array([len(memoryview(row)) + _CRC for row in rows])
+        lengths = np.array([len(memoryview(row)) + CRC_BYTES for row in rows])
         index = np.full((meta.part_rows, 2), _ABSENT, "<u8")
         index[: len(rows), 0] = np.cumsum(lengths) - lengths
         index[: len(rows), 1] = lengths
         checks = [crc.tobytes() for crc in crcs.astype("<u4")]
         body = [piece for pair in zip(rows, checks, strict=True) for piece in pair]
-        return [*body, index.tobytes(), crc32c(index.tobytes()).to_bytes(_CRC, "little")]
+        return [*body, index.tobytes(), crc32c(index.tobytes()).to_bytes(CRC_BYTES, "little")]
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
@@ -102,7 +101,7 @@ class ZarrFormat:
         for row, (offset, size) in enumerate(spans.tolist()):
             if offset < 0:
                 raise DamageError(f"row {row} of the part is absent")
-            stored, tail = view[offset : offset + size], view[offset + size : offset + size + _CRC]
+            stored, tail = view[offset : offset + size], view[offset + size : offset + size + CRC_BYTES]
             if crc32c(stored) != int.from_bytes(tail.tobytes(), "little"):
                 raise DamageError(f"row {row} of the part fails its checksum")
             _unpack(meta, row, stored, values[row])
@@ -110,22 +109,22 @@ class ZarrFormat:
 
     def row_spans(self, meta: ArrayMeta, rows: int, size: int, pread: Pread) -> Int64[np.ndarray, "rows 2"]:
         """Where each row begins and how long it is, from the shard's index; (-1, 0) where it says there is none."""
-        length = 16 * meta.part_rows + _CRC
+        length = 16 * meta.part_rows + CRC_BYTES
         tail = pread(size - length, length) if size >= length else b""
         if len(tail) != length:
             raise DamageError(f"{size} bytes are too few for a shard of {meta.part_rows} rows")
-        if crc32c(tail[:-_CRC]) != int.from_bytes(tail[-_CRC:], "little"):
+        if crc32c(tail[:-CRC_BYTES]) != int.from_bytes(tail[-CRC_BYTES:], "little"):
             raise DamageError("the shard's index fails its checksum")
         index = np.frombuffer(tail, "<u8", 2 * meta.part_rows).reshape(-1, 2)[:rows]
         absent, room = (index == _ABSENT).all(axis=1), np.uint64(size - length)
-        plain = meta.spec.row_bytes + _CRC
-        fits = index[:, 1] == plain if meta.codec == "none" else (index[:, 1] > _CRC) & (index[:, 1] <= 2 * plain)
+        plain = meta.spec.row_bytes + CRC_BYTES
+        fits = index[:, 1] == plain if meta.codec == "none" else (index[:, 1] > CRC_BYTES) & (index[:, 1] <= 2 * plain)
         fits &= (index[:, 1] <= room) & (index[:, 0] <= room - np.minimum(index[:, 1], room))
         if not (absent | fits).all():
             raise DamageError(f"row {int((~(absent | fits)).argmax())} of the part lies outside the shard")
         if _overlap(index[~absent]):
             raise DamageError("two rows of the part share bytes")
-        spans = index.astype(np.int64) - np.array([0, _CRC])
+        spans = index.astype(np.int64) - np.array([0, CRC_BYTES])
         spans[absent] = (-1, 0)
         return spans
 

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import fields
 
-from visual_thought.pipeline.store.commit import SYSTEM
+from visual_thought.pipeline.store.system import SYSTEM
 
 
 class Crash(BaseException):

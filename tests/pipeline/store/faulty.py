@@ -24,7 +24,7 @@ from toys import a_spec, some_frames, some_values
 
 from visual_thought.pipeline.errors import MachineError, VisualThoughtError
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
-from visual_thought.pipeline.store.commit import SYSTEM
+from visual_thought.pipeline.store.system import SYSTEM
 
 ROWS = 5
 DEAD = 9

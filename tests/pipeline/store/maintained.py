@@ -67,7 +67,6 @@ HARMS = {
     "frames flipped": ("frames", lambda store, z: flip(store.layout.frames_file(z.index_id, z.key, 1), 999)),
     "metadata changed": ("metadata", lambda store, z: _harm_text(z.path / z.format.metadata_name)),
     "metadata missing": ("metadata", lambda store, z: (z.path / z.format.metadata_name).unlink()),
-    "claim missing": ("metadata", lambda store, z: store.layout.claim_file(z.index_id, z.key).unlink()),
     "claim damaged": ("metadata", lambda store, z: overwrite(store.layout.claim_file(z.index_id, z.key), b"?")),
     "index missing": ("index", lambda store, z: store.layout.index_file(z.index_id).unlink()),
     "index flipped": ("index", lambda store, z: flip(store.layout.index_file(z.index_id), 8000)),

@@ -6,9 +6,9 @@ import pytest
 from visual_thought.pipeline.errors import StoreError
 from visual_thought.pipeline.store import commit_part, plan_array, writer
 from visual_thought.pipeline.store.collect import collect
-from visual_thought.pipeline.store.commit import SYSTEM
 from visual_thought.pipeline.store.repair import repair
 from visual_thought.pipeline.store.snapshot import seal
+from visual_thought.pipeline.store.system import SYSTEM
 from visual_thought.pipeline.store.verify import verify
 
 from .maintained import a_store, array_of, extract, frames_of

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from visual_thought.pipeline.errors import MachineError, StoreError
-from visual_thought.pipeline.store.commit import SYSTEM, commit_file, make_folders, publish, rename_no_replace
+from visual_thought.pipeline.store.commit import commit_file, make_folders
+from visual_thought.pipeline.store.system import SYSTEM, publish, rename_no_replace
 
 
 def fails(code):

@@ -8,8 +8,9 @@ import pytest
 
 from visual_thought.pipeline.errors import MachineError, StoreError
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
-from visual_thought.pipeline.store.commit import SYSTEM, commit_file, rename_no_replace
+from visual_thought.pipeline.store.commit import commit_file
 from visual_thought.pipeline.store.files import read_file
+from visual_thought.pipeline.store.system import SYSTEM, rename_no_replace
 
 from .toys import FORMAT_NAMES, a_spec, files_below, filled_store, read_all, some_frames, some_values
 

@@ -28,6 +28,15 @@ def test_a_whole_store_has_no_problem_and_stays_as_it_is(store, full):
     assert files_below(store.path) == before
 
 
+def test_a_store_without_claims_is_whole_and_can_be_continued(store):
+    """Stores of the first releases have none."""
+    for array in store.arrays():
+        store.layout.claim_file(array.index_id, array.key).unlink()
+    assert verify(store.path, full=True).ok
+    assert extract(store, a_spec("e", tier="fp32", shape=(5,))) == [1]
+    assert verify(store.path, full=True).ok
+
+
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_quick_look_names_what_is_wrong(store, harm):
     kind, act = HARMS[harm]
