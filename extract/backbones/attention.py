@@ -126,4 +126,4 @@ def _hook(attention: Any, finish: Finish, taken: list[Mapping[str, Tensor]]) -> 
 
 
 def _heads(projected: Tensor, width: int) -> Float[Tensor, "b h n d"]:
-    return projected.unflatten(-1, (-1, width)).transpose(1, 2)  # (b, n, h d) -> (b, h, n, d)
+    return projected.reshape(*projected.shape[:2], -1, width).transpose(1, 2)  # (b, n, h d) -> (b, h, n, d)

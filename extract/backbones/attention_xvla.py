@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,8 +80,8 @@ def load(
     Raises:
         WeightsError: files are missing, or the weights do not fit the configuration.
     """
-    most = max(specs, key=lambda spec: len(spec.compute))  # `w` alone knows nothing of the network
-    network = xvla.load(checkpoint, [fused(most)], device=device, revision=revision, hub_cache=hub_cache)
+    most = max(specs, key=lambda spec: len(spec.compute))  # `w` says nothing of the network
+    network: Any = xvla.load(checkpoint, [fused(most)], device=device, revision=revision, hub_cache=hub_cache)
     return XVLAAttention(network, specs)
 
 

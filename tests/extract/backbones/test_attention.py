@@ -121,7 +121,7 @@ def test_a_layers_output_is_computed_from_the_projections_that_are_read(xvla, fr
     tokens = network.encode_frames(preprocess(frames, network.specs[0].image)).state
     with watch(attentions, lambda layer, _arguments: layer._asdict()) as layers:
         network.fuse(tokens, network.encode_text(WORDS))
-    with torch.inference_mode(), network._autocast():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
         for attention, layer, output in zip(attentions, layers, outputs, strict=True):
             mixed = torch.nn.functional.scaled_dot_product_attention(**_named(Projections(**layer)))
             assert torch.equal(attention.out_proj(mixed.transpose(1, 2).flatten(2)), output)
