@@ -158,7 +158,8 @@ def load(
         find_file(checkpoint, name, **where)
     folder = find_file(checkpoint, "config.json", **where).parent
     tokenizer = _load_tokenizer(find_tokenizer(None, checkpoint, **where), config.image_token)
-    model = _load_model(folder, torch.bfloat16 if specs[0].tier == "bf16" else torch.float32)
+    half = any(spec.compute.get("dtype") == "bf16" for spec in specs)
+    model = _load_model(folder, torch.bfloat16 if half else torch.float32)
     return QwenAttention(model, specs, tokenizer=tokenizer, device=device)
 
 

@@ -11,8 +11,10 @@ from visual_thought.extract.backbones.attention import Projections, image_share,
 from visual_thought.extract.backbones.attention_spec import OPTIONS, choose, read_options
 from visual_thought.extract.backbones.attention_xvla import XVLA_ATTENTION, describe, load
 from visual_thought.extract.preprocess import preprocess
+from visual_thought.extract.run import extract
 from visual_thought.pipeline.errors import ConfigError, WeightsError
 from visual_thought.pipeline.spec import FeatureSpec, TokenLayout, differences
+from visual_thought.pipeline.store import FeatureStore
 
 CPU = torch.device("cpu")
 WORDS = ["pick up the orange cube", "put it into the white box", "", "pick up the orange cube"]
@@ -274,6 +276,19 @@ def test_the_share_of_the_image_is_the_sum_of_its_softmax(causal):
 
 def test_nothing_read_is_nothing_stacked():
     assert stack([]) == {}
+
+
+def test_attention_states_go_through_the_store(config, xvla):
+    done = extract(config(backbone="xvla-attention", features=("q", "k", "s", "w")))
+    store = FeatureStore.open(done.store)
+    keys = {stored.name: stored.key for stored in done.features}
+    rows = store.index(keys["q"])
+    backbone = load(str(xvla), [store.features()[key] for key in keys.values()], device=CPU)
+    for spec in backbone.specs:
+        assert store.read(spec.key, [0, 7]).shape == (2, *spec.shape)
+    frame = np.zeros((48, 64, 3), np.uint8)
+    made = states_of(backbone, [frame], rows.column("instruction").to_pylist()[:1])
+    assert torch.equal(store.read(keys["w"], [0]), made["w"])  # the frame does not matter to it
 
 
 def _named(layer):
