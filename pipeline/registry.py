@@ -14,6 +14,8 @@ Kind = Literal["backbone", "task", "head"]
 
 BACKBONES = {
     "xvla": "visual_thought.extract.backbones.xvla:XVLA",
+    "xvla-attention": "visual_thought.extract.backbones.attention_xvla:XVLA_ATTENTION",
+    "qwen-attention": "visual_thought.extract.backbones.attention_qwen:QWEN_ATTENTION",
 }
 
 TASKS = {
