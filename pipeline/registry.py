@@ -14,6 +14,7 @@ Kind = Literal["backbone", "task", "head"]
 
 BACKBONES = {
     "xvla": "visual_thought.extract.backbones.xvla:XVLA",
+    "davit": "visual_thought.extract.backbones.davit:DAVIT",
 }
 
 TASKS = {
