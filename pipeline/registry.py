@@ -15,6 +15,7 @@ Kind = Literal["backbone", "task", "head"]
 BACKBONES = {
     "xvla": "visual_thought.extract.backbones.xvla:XVLA",
     "davit": "visual_thought.extract.backbones.davit:DAVIT",
+    "dinov2": "visual_thought.extract.backbones.dinov2:DINOV2",
 }
 
 TASKS = {

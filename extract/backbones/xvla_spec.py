@@ -1,9 +1,9 @@
 """What an X-VLA checkpoint's features are, read from its JSON files alone; no weights, no model class.
 
 Z is the fused token sequence, one row a query: one pooled token, then the grid row-major, then the text. ``z`` is what
-leaves the language encoder's last layer, ``z0`` what enters its first, ``z1`` what leaves its first, and so on. R is the
-vision tower's stage-3 map, one row a frame, channels last. Grid and widths come from the checkpoint's configuration
-and the image size, never from constants.
+leaves the language encoder's last layer, ``z0`` what enters its first, ``z1`` what leaves its first, and so on. R is
+the vision tower's stage-3 map, one row a frame, channels last. Grid and widths come from the checkpoint's
+configuration and the image size, never from constants.
 """
 
 from collections.abc import Mapping, Sequence
