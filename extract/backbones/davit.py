@@ -20,6 +20,7 @@ from . import xvla_spec
 from .base import BackboneKind, FrameBatch
 from .frozen import Precision, channels_last
 from .options import read_options, require_features
+from .tensors import fill, require_same_names, tensor_names
 from .weights import find_file
 from .xvla_spec import STAGE, WEIGHTS, read_config
 
@@ -125,9 +126,9 @@ def _load_tower(folder: Path) -> nn.Module:
         with torch.device("meta"):
             tower: Any = Florence2VisionBackbone(vision)
         names = _names_in_file(folder / WEIGHTS)
-        _require_same_names(set(names), set(tower.state_dict()))
+        require_same_names(set(names), set(tower.state_dict()))
         tower.convs, tower.blocks = tower.convs[: STAGE + 1], tower.blocks[: STAGE + 1]
-        tower.load_state_dict(_read(folder / WEIGHTS, {name: names[name] for name in tower.state_dict()}), assign=True)
+        fill(tower, folder / WEIGHTS, names)
         return tower  # type: ignore[no-any-return]
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(
@@ -144,25 +145,9 @@ def _names_in_file(path: Path) -> dict[str, str]:
         _is_vendored_florence_state_dict,
         _remap_vendored_florence_state_dict,
     )
-    from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:
-        every = list(file.keys())
+    every = tensor_names(path)
     kept: dict[str, Any] = {name: name for name in every if name.startswith(_PREFIX)}
     if _is_vendored_florence_state_dict(dict.fromkeys(every)):
         kept = _remap_vendored_florence_state_dict(kept)
     return {name.removeprefix(_PREFIX): original for name, original in kept.items()}
-
-
-def _read(path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(original).to(torch.float32, copy=True) for name, original in names.items()}
-
-
-def _require_same_names(found: set[str], expected: set[str]) -> None:
-    if missing := sorted(expected - found):
-        raise ValueError(f"{len(missing)} tensors of the vision tower are missing, the first is {missing[0]}")
-    if extra := sorted(found - expected):
-        raise ValueError(f"the vision tower has no {', '.join(extra[:5])}")

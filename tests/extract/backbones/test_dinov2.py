@@ -33,6 +33,13 @@ def folder(request):
     return request.getfixturevalue(request.param)
 
 
+def test_nothing_is_said_while_loading(tmp_path, write_dinov2, capfd):
+    folder = write_dinov2(tmp_path, kind="ForImageClassification")
+    capfd.readouterr()
+    loaded(folder)
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("size", [(56, 56), (28, 70), (84, 56)])
 def test_tokens_are_those_of_transformers_own_forward(folder, frames, size, dtype):
@@ -156,9 +163,9 @@ def test_a_tensor_too_few_too_many_or_of_another_shape_is_named(tmp_path, dinov2
     name = "encoder.layer.1.mlp.fc1.bias"
     value = weights.pop(name)
     for changed, said in (
-        (weights, "missing keys"),
-        (weights | {name: value, "extra": value.clone()}, "unexpected keys"),
-        (weights | {name: value[1:].clone()}, r"mismatched|size"),
+        (weights, "missing, the first is encoder"),
+        (weights | {name: value, "extra": value.clone()}, "too many, the first is extra"),
+        (weights | {name: value[1:].clone()}, "size mismatch"),
     ):
         save_file(changed, folder / "model.safetensors", {"format": "pt"})
         with pytest.raises(WeightsError, match=said):
