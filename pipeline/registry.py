@@ -16,6 +16,7 @@ BACKBONES = {
     "xvla": "visual_thought.extract.backbones.xvla:XVLA",
     "davit": "visual_thought.extract.backbones.davit:DAVIT",
     "dinov2": "visual_thought.extract.backbones.dinov2:DINOV2",
+    "cedirnet": "visual_thought.extract.backbones.cedirnet.backbone:CEDIRNET",
 }
 
 TASKS = {
