@@ -89,4 +89,9 @@ def _fill(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"{path} does not fit its {CONFIG}", found=str(error)[:500]) from error
+        raise WeightsError(
+            f"{path} does not fit its {CONFIG}",
+            found=str(error)[:500],
+            expected="what `vtt weights convert-cedirnet` wrote beside it",
+            remedy="convert the published file again",
+        ) from error

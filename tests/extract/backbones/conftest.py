@@ -1,6 +1,8 @@
 """Tiny checkpoints of every kind, in their own file formats, with random weights."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,21 @@ def dinov2(write_dinov2: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 def dinov2_with_registers(write_dinov2: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with three registers."""
     return write_dinov2(tmp_path_factory.mktemp("weights") / "registers", registers=3)
+
+
+@pytest.fixture(scope="session")
+def cedirnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow random CeDiRNet without localiser, as the conversion leaves it."""
+    from safetensors.torch import save_file
+
+    from visual_thought.extract.backbones.cedirnet.network import CeDiRNetDetector, DetectorShape
+
+    folder = tmp_path_factory.mktemp("weights") / "cedirnet"
+    folder.mkdir()
+    shape = DetectorShape((32, 64, 128, 256), (1, 1, 1, 1))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(CeDiRNetDetector(shape).state_dict(), folder / "model.safetensors")
+    config = {"kind": "cedirnet-3dof", "detector": asdict(shape), "localiser": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
