@@ -104,3 +104,5 @@ class BackboneKind(NamedTuple):
     """Names of the features it can make; no two backbones share one unless they make the same numbers."""
     options: Mapping[str, JsonValue] = {}
     """Its own options and what they are if not given."""
+    checkpoint: str | None = None
+    """The Hub id of the checkpoint that is meant where none is named; None if there is no usual one."""

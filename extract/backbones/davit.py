@@ -112,7 +112,7 @@ def load(
     return DaViTBackbone(_load_tower(folder), specs, device=device)
 
 
-DAVIT = BackboneKind(describe=describe, load=load, features=FEATURES)
+DAVIT = BackboneKind(describe=describe, load=load, features=FEATURES, checkpoint=xvla_spec.CHECKPOINT)
 
 
 def _load_tower(folder: Path) -> nn.Module:

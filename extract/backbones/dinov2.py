@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...pipeline.errors import WeightsError
 from ...pipeline.spec import FeatureSpec
 from .base import BackboneKind, FrameBatch
-from .dinov2_spec import FEATURES, OPTIONS, TAPS, WEIGHTS, describe, read_model
+from .dinov2_spec import CHECKPOINT, FEATURES, OPTIONS, TAPS, WEIGHTS, describe, read_model
 from .frozen import Precision
 from .tensors import fill, require_same_names, tensor_names
 from .weights import find_file
@@ -86,7 +86,7 @@ def load(
     return DINOv2Backbone(_load_model(folder, registers=kind == "dinov2_with_registers"), specs, device=device)
 
 
-DINOV2 = BackboneKind(describe=describe, load=load, features=FEATURES, options=OPTIONS)
+DINOV2 = BackboneKind(describe=describe, load=load, features=FEATURES, options=OPTIONS, checkpoint=CHECKPOINT)
 
 
 def _load_model(folder: Path, *, registers: bool) -> nn.Module:

@@ -20,7 +20,7 @@ from . import davit
 from .base import BackboneKind, FrameBatch
 from .frozen import Precision, channels_last, output_of
 from .weights import find_file, find_tokenizer
-from .xvla_spec import FEATURES, STAGE, WEIGHTS, TextInput, describe, layer_of, read_config, read_text_input
+from .xvla_spec import CHECKPOINT, FEATURES, STAGE, WEIGHTS, TextInput, describe, layer_of, read_config, read_text_input
 
 __all__ = ["XVLA", "XVLABackbone", "describe", "load"]
 
@@ -121,7 +121,7 @@ def load(
     return XVLABackbone(vlm, specs, device=device, text=text, tokenizer=tokenizer)
 
 
-XVLA = BackboneKind(describe=describe, load=load, features=FEATURES)
+XVLA = BackboneKind(describe=describe, load=load, features=FEATURES, checkpoint=CHECKPOINT)
 
 
 def _load_vlm(folder: Path) -> Any:

@@ -20,6 +20,7 @@ from .weights import find_tokenizer, read_json, tokenizer_sha256, weights_sha256
 
 LAYERS = 12  # of X-VLA's language encoder: what the names of earlier layers' features go up to
 FEATURES = ("z", "r", *(f"z{layer}" for layer in range(LAYERS)))
+CHECKPOINT = "lerobot/xvla-base"
 NUMERICS = 1  # raise by hand when this code changes a feature's numbers
 PREFIX = 1  # the pooled token before the grid
 STAGE = 2  # R's stage, counted from 0: the third of DaViT's four
