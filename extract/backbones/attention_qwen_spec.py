@@ -18,7 +18,8 @@ from ...pipeline.errors import ConfigError
 from ...pipeline.spec import FeatureSpec, ImageSpec, Resize, Tier
 from . import attention_spec
 from .attention_qwen_config import QwenConfig, fitted_size, read_config, weight_files
-from .attention_spec import FEATURES, TokenSequence, choose, declare, read_options, require_features
+from .attention_spec import FEATURES, TokenSequence, choose, declare
+from .options import read_options, require_features
 from .weights import find_tokenizer, tokenizer_sha256, weights_sha256
 
 NAME = "qwen-attention"
@@ -65,8 +66,8 @@ def describe(
         WeightsError: files are missing, or contradict each other.
         ConfigError: an unknown feature, option, layer or head, an impossible image size, length or prompt.
     """
-    require_features(features, NAME)
-    read = read_options(options, OPTIONS, NAME)
+    require_features(NAME, FEATURES, features)
+    read = read_options(NAME, OPTIONS, options)
     where: Any = {"revision": revision, "hub_cache": hub_cache}
     config = read_config(checkpoint, **where)
     language = config.language

@@ -12,13 +12,12 @@ Heads that share keys and values (grouped-query attention) share one entry in ``
 entry of ``compute["heads"]`` equal to h // ``compute["group"]``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
 
-from ...pipeline.config import nearest
 from ...pipeline.errors import ConfigError
 from ...pipeline.spec import FeatureSpec, ImageSpec, Tier, TokenLayout
 
@@ -61,29 +60,6 @@ class TokenSequence:
     prefix: int
     text: int
     head_width: int
-
-
-def read_options(
-    options: Mapping[str, JsonValue] | None, defaults: Mapping[str, JsonValue], backbone: str
-) -> dict[str, JsonValue]:
-    """The options with their defaults; ConfigError for one that does not exist."""
-    given = dict(options or {})
-    for name in given:
-        if name not in defaults:
-            meant = nearest(name, list(defaults))
-            raise ConfigError(
-                f"{backbone} has no option {name!r}",
-                expected=sorted(defaults),
-                remedy=f"did you mean {meant!r}?" if meant else None,
-            )
-    return {**defaults, **given}
-
-
-def require_features(features: Sequence[str], backbone: str) -> None:
-    """Raise ConfigError for a feature that is no attention state."""
-    for name in features:
-        if name not in FEATURES:
-            raise ConfigError(f"{backbone} has no feature {name!r}", expected=FEATURES, remedy="correct features")
 
 
 def choose(options: Mapping[str, JsonValue], *, layers: int, heads: int, key_heads: int) -> Choice:

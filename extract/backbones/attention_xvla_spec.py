@@ -12,7 +12,8 @@ from pydantic import JsonValue
 from ...pipeline.errors import WeightsError
 from ...pipeline.spec import FeatureSpec, Resize, Tier
 from . import xvla_spec
-from .attention_spec import FEATURES, OPTIONS, Choice, TokenSequence, choose, declare, read_options, require_features
+from .attention_spec import FEATURES, OPTIONS, Choice, TokenSequence, choose, declare
+from .options import read_options, require_features
 
 NAME = "xvla-attention"
 
@@ -48,8 +49,8 @@ def describe(
         WeightsError: files are missing, or contradict each other.
         ConfigError: an unknown feature, option, layer or head, or an impossible image size.
     """
-    require_features(features, NAME)
-    read = read_options(options, OPTIONS, NAME)
+    require_features(NAME, FEATURES, features)
+    read = read_options(NAME, OPTIONS, options)
     (z,) = xvla_spec.describe(
         checkpoint,
         features=("z",),

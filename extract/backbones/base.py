@@ -101,6 +101,8 @@ class BackboneKind(NamedTuple):
     describe: Describe
     load: Load
     features: tuple[str, ...]
-    """Names of the features it can make; no two backbones share one unless they make the same numbers."""
+    """Names of the features it can make; one run takes each name from one backbone only."""
     options: Mapping[str, JsonValue] = {}
     """Its own options and what they are if not given."""
+    checkpoint: str | None = None
+    """The Hub id of the checkpoint that is meant where none is named; None if there is no usual one."""

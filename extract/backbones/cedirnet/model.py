@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ....pipeline.errors import WeightsError
-from .convert import CONFIG, DETECTOR, KIND, LOCALISER
+from .convert import CONFIG, DETECTOR, LOCALISER
 from .localiser import HANDMADE_SCORE, LEARNED_SCORE, HandmadeLocaliser, Localiser, Points, find_peaks
-from .network import CeDiRNetDetector, DetectorShape
+from .network import CeDiRNetDetector
+from .shape import DetectorShape, no_cedirnet, shape_of
 
 
 class CeDiRNet(nn.Module):
@@ -53,12 +53,21 @@ def load(directory: str | Path) -> CeDiRNet:
     """
     folder = Path(directory)
     shape, has_localiser = read_shape(folder)
-    localiser = Localiser() if has_localiser else None
-    model = CeDiRNet(CeDiRNetDetector(shape), localiser)
-    _fill(model.detector, folder / DETECTOR)
-    if localiser is not None:
+    localiser = None
+    if has_localiser:
+        with torch.random.fork_rng(devices=[]):
+            localiser = Localiser()
         _fill(localiser, folder / LOCALISER)
+    model = CeDiRNet(load_detector(shape, folder / DETECTOR), localiser)
     return model.eval().requires_grad_(False)
+
+
+def load_detector(shape: DetectorShape, path: Path) -> CeDiRNetDetector:
+    """A detector with the weights of a safetensors file; WeightsError if they do not fit."""
+    with torch.random.fork_rng(devices=[]):  # building the network draws initial weights
+        detector = CeDiRNetDetector(shape)
+    _fill(detector, path)
+    return detector
 
 
 def read_shape(folder: Path) -> tuple[DetectorShape, bool]:
@@ -68,21 +77,9 @@ def read_shape(folder: Path) -> tuple[DetectorShape, bool]:
         WeightsError: there is none, or it is of something else.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-        said = config["detector"]
-        shape = DetectorShape(
-            tuple(said["dims"]), tuple(said["depths"]), int(said["in_channels"]), tuple(said["heads"])
-        )
-        if config["kind"] != KIND:
-            raise ValueError(f"kind {config['kind']!r}")
-        return shape, bool(config["localiser"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{folder} holds no converted CeDiRNet",
-            found=f"{type(error).__name__}: {error}",
-            expected=f"{CONFIG} and {DETECTOR}",
-            remedy="make them with `vtt weights convert-cedirnet FILE --out DIR`",
-        ) from error
+        return shape_of(json.loads((folder / CONFIG).read_text()), folder)
+    except (OSError, ValueError) as error:
+        raise no_cedirnet(folder, error) from error
 
 
 def _fill(module: nn.Module, path: Path) -> None:
@@ -92,4 +89,9 @@ def _fill(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"{path} does not fit its {CONFIG}", found=str(error)[:500]) from error
+        raise WeightsError(
+            f"{path} does not fit its {CONFIG}",
+            found=str(error)[:500],
+            expected="what `vtt weights convert-cedirnet` wrote beside it",
+            remedy="convert the published file again",
+        ) from error

@@ -12,7 +12,6 @@ the authors' files, so that their weights load by name.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,27 +21,11 @@ from torch.nn import functional
 
 from ....pipeline.errors import WeightsError
 from ....pipeline.spec import IMAGENET_MEAN, IMAGENET_STD
+from .shape import STRIDE, DetectorShape
+
+__all__ = ["CeDiRNetDetector", "DetectorShape", "infer_shape"]
 
 PYRAMID, SEGMENTATION, HEAD, GROUPS = 256, 128, 64, 32
-STRIDE = 32  # height and width of an input are multiples of it
-CHANNELS = 6
-
-
-@dataclass(frozen=True)
-class DetectorShape:
-    """What distinguishes one detector from another.
-
-    Args:
-        dims: channels of the encoder's four stages (B: 128, 256, 512, 1024).
-        depths: blocks of the four stages (B and L: 3, 3, 27, 3).
-        in_channels: 3 for RGB; 4 for RGB and depth, which is not normalised.
-        heads: output channels of the two heads.
-    """
-
-    dims: tuple[int, int, int, int] = (128, 256, 512, 1024)
-    depths: tuple[int, int, int, int] = (3, 3, 27, 3)
-    in_channels: int = 3
-    heads: tuple[int, int] = (4, 2)
 
 
 class CeDiRNetDetector(nn.Module):

@@ -21,6 +21,7 @@ from visual_thought.extract.backbones.cedirnet.network import CeDiRNetDetector, 
 from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.errors import ConfigError, WeightsError
 
+pytestmark = pytest.mark.timeout(300)  # conversions start a process that imports torch
 NARROW = DetectorShape((32, 64, 128, 256), (2, 2, 3, 2))
 L_DIMS = (192, 384, 768, 1536)
 
