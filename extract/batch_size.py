@@ -7,10 +7,8 @@ Features may differ in the last bits between batch sizes, as between machines, s
 import time
 from collections.abc import Sequence
 
-import torch
-
-from ..pipeline.errors import MachineError
 from ..pipeline.store import FeatureStore
+from ..pipeline.store.receipt import read_receipt
 from .backbones.base import Backbone
 from .decode import DecodedBatch, Frame
 from .forward import Forward
@@ -29,7 +27,7 @@ def find_batch_size(planned: ExtractionPlan, backbones: Sequence[Backbone]) -> i
     """The batch size of an extraction that is not complete.
 
     Raises:
-        MachineError: not even the smallest size fits the device's memory.
+        MachineError: not even one frame fits the device's memory.
         DatasetError: the first frames cannot be decoded.
     """
     size = planned.config.batch_size
@@ -48,7 +46,7 @@ def begun_with(planned: ExtractionPlan) -> int | None:
     for array in store.arrays():
         if (array.index_id, array.key) in unfinished:
             for part in array.finished_parts()[:1]:
-                size = array.receipt(part).info.get("batch_size")
+                size = read_receipt(array.layout.root, array.receipt_path(part)).info.get("batch_size")
                 if isinstance(size, int) and size > 0:
                     return size
     return None
@@ -60,20 +58,15 @@ def fastest_size(planned: ExtractionPlan, backbones: Sequence[Backbone]) -> int:
     work = schedule(arrays, planned.frames, planned.queries, SIZES[-1])
     batch = work.batches[0]
     frames = list(planned.dataset.decode(batch.frames[:64]))
-    best, best_rate = SIZES[0], 0.0
+    best, best_rate = 1, 0.0
     for size in SIZES:
         rate = _rate(backbones, batch, frames, size)
-        if rate is None:
+        if rate is None:  # memory ran out
             break
         if rate > best_rate * BETTER:
             best, best_rate = size, rate
         if size >= len(batch.frames) or 2 * size / rate > LONGEST_S:
             break
-    if not best_rate:
-        raise MachineError(
-            f"the memory of {backbones[0].device} does not hold {SIZES[0]} frames",
-            remedy="give --batch-size 1, or use another device, bf16, or a smaller image_size",
-        )
     return best
 
 
@@ -83,13 +76,10 @@ def _rate(backbones: Sequence[Backbone], batch: Batch, frames: Sequence[Frame], 
     one = _first(batch, frames, size)
     for _ in range(3):
         start = time.perf_counter()
-        try:
-            forward.wait(forward.launch(one))
-        except torch.OutOfMemoryError:
-            return None
+        forward.wait(forward.launch(one))
         took.append(time.perf_counter() - start)
-    if forward.halved:
-        return None
+        if forward.limit < size:
+            return None
     return len(one.frames) / min(took[1:])
 
 

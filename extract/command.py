@@ -21,8 +21,6 @@ def remake_command(config: ExtractConfig, batch_size: int | None = None) -> str:
     """
     words = ["vtt", "extract", _absolute(config.manifest), "--store", str(config.store.absolute())]
     words += _backbones(config)
-    if config.features is not None:
-        words += ["--features", ",".join(config.features)]
     if config.dtype != _DEFAULTS.dtype:
         words += ["--dtype", config.dtype]
     if config.store_format != _DEFAULTS.store_format:
@@ -37,11 +35,14 @@ def remake_command(config: ExtractConfig, batch_size: int | None = None) -> str:
 
 def _backbones(config: ExtractConfig) -> list[str]:
     """Several backbones hold their own settings; of one alone, revision and features are options of the command."""
-    if config.backbones:
-        return [word for backbone in config.backbones for word in ("--backbone", name_backbone(backbone))]
-    alone = replace(config.chosen[0], features=(), revision=None)
-    words = ["--backbone", name_backbone(alone)]
-    return words if config.checkpoint_revision is None else [*words, "--revision", config.checkpoint_revision]
+    if len(config.chosen) > 1:
+        words = [word for backbone in config.chosen for word in ("--backbone", name_backbone(backbone))]
+        return [*words, *(["--features", ",".join(config.features)] if config.features else [])]
+    (alone,) = config.chosen
+    words = ["--backbone", name_backbone(replace(alone, features=(), revision=None))]
+    words += [] if alone.revision is None else ["--revision", alone.revision]
+    features = alone.features or config.features
+    return [*words, "--features", ",".join(features)] if features else words
 
 
 def _absolute(name: str | Path) -> str:

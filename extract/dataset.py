@@ -40,7 +40,7 @@ class Dataset:
     @property
     def frame_size(self) -> tuple[int, int] | None:
         """(height, width) of the frames in pixels; None if the cameras differ."""
-        sizes = {tuple(self.source.frame_sizes[camera]) for camera in self.source.cameras}
+        sizes = {self.source.frame_sizes[camera] for camera in self.source.cameras}
         return sizes.pop() if len(sizes) == 1 else None
 
     def rows(self, per: Per) -> pa.Table:

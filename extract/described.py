@@ -53,8 +53,8 @@ def load_backbones(
         needed = [spec for spec in specs if spec.key in missing]
         if needed:
             load = find_backbone(backbone.kind).load
-            where = {"revision": backbone.revision, "hub_cache": config.hub_cache}
-            loaded.append(load(backbone.checkpoint, needed, device=device, **where))
+            revision, hub_cache = backbone.revision, config.hub_cache
+            loaded.append(load(backbone.checkpoint, needed, device=device, revision=revision, hub_cache=hub_cache))
     return loaded
 
 
@@ -62,18 +62,22 @@ def _describe(
     backbone: BackboneConfig, config: ExtractConfig, frame_size: tuple[int, int] | None
 ) -> tuple[FeatureSpec, ...]:
     names = _names(backbone, config)
-    return find_backbone(backbone.kind).describe(
-        backbone.checkpoint,
-        features=names,
-        dtype=config.dtype,
-        resize=backbone.resize,
-        image_size=backbone.image_size,
-        frame_size=frame_size,
-        options=backbone.options,
-        revision=backbone.revision,
-        hash_cache=config.hash_cache,
-        hub_cache=config.hub_cache,
-    ) if names else ()
+    return (
+        find_backbone(backbone.kind).describe(
+            backbone.checkpoint,
+            features=names,
+            dtype=config.dtype,
+            resize=backbone.resize,
+            image_size=backbone.image_size,
+            frame_size=frame_size,
+            options=backbone.options,
+            revision=backbone.revision,
+            hash_cache=config.hash_cache,
+            hub_cache=config.hub_cache,
+        )
+        if names
+        else ()
+    )
 
 
 def _names(backbone: BackboneConfig, config: ExtractConfig) -> tuple[str, ...]:
@@ -103,4 +107,3 @@ def _require_makers(config: ExtractConfig) -> None:
                 expected=find_backbone(backbone.kind).features,
                 remedy="name one of its features, or leave the backbone out",
             )
-

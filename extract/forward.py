@@ -60,6 +60,11 @@ class Forward:
         """The different network inputs, each made once a frame."""
         return tuple(dict.fromkeys(runner.image for runner in self._backbones))
 
+    @property
+    def limit(self) -> int:
+        """Frames that run at once on every backbone: the batch size, or less after memory ran out."""
+        return min(runner.limit for runner in self._backbones)
+
     def inputs(self, frame: Frame) -> dict[ImageSpec, Float[Tensor, "3 height width"]]:
         """A frame's network inputs on the host, for a thread that decodes."""
         return {image: preprocess([frame.rgb], image)[0] for image in self.images}
@@ -110,7 +115,7 @@ class _Runner:
     """One backbone; halves what it runs at once when the device's memory is full, and stays there."""
 
     def __init__(self, backbone: Backbone, batch_size: int) -> None:
-        self._backbone, self._batch_size, self._limit = backbone, batch_size, batch_size
+        self._backbone, self._batch_size, self.limit = backbone, batch_size, batch_size
         self.image = backbone.specs[0].image
         self._specs = {spec.name: spec for spec in backbone.specs}
         self._of_frames = [spec.key for spec in backbone.specs if spec.per == "frame"]
@@ -152,7 +157,7 @@ class _Runner:
         done: list[Mapping[str, Tensor]] = []
         start = 0
         while start < len(items):
-            piece = items[start : start + self._limit]
+            piece = items[start : start + self.limit]
             try:
                 done.append(run(piece))
                 start += len(piece)
@@ -167,7 +172,7 @@ class _Runner:
                 found=str(error).splitlines()[0],
                 remedy="use another device, bf16, or a smaller image_size",
             ) from error
-        self._limit = max(1, tried // 2)
+        self.limit = max(1, tried // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -82,6 +82,11 @@ class ExtractionPlan:
         return self.dataset.queries
 
     @property
+    def missing(self) -> frozenset[str]:
+        """Features (by key) of which something is left to make."""
+        return frozenset(feature.spec.key for feature in self.features if feature.missing)
+
+    @property
     def bytes_missing(self) -> int:
         """Bytes the extraction will write."""
         return sum(feature.bytes_missing for feature in self.features)

@@ -3,15 +3,15 @@
 plan -> space -> load -> stream (see stream.py); what is stored already is not made again
 """
 
-import os
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from pydantic import JsonValue
 
-from ..pipeline.errors import ConfigError, Interrupted, MachineError
+from ..pipeline.errors import Interrupted
 from ..pipeline.interrupt import stop_on_signals
 from ..pipeline.record import installed_versions
 from ..pipeline.store import ArrayPlan, FeatureStore, plan_array
@@ -19,9 +19,10 @@ from .batch_size import find_batch_size
 from .command import remake_command
 from .config import ExtractConfig, StoredFeature, StoreManifest
 from .described import load_backbones
+from .devices import find_device
 from .plan import ExtractionPlan, compare_revisions, plan
 from .space import require_space
-from .stream import Pace, stream
+from .stream import pace_of, stream
 from .work import schedule
 
 
@@ -46,9 +47,9 @@ def extract(config: ExtractConfig) -> StoreManifest:
         if planned.complete:
             return _manifest(planned, 0, {}, start)
         store = FeatureStore.create(config.store)
-        arrays, missing = _arrays(planned, store), {feature.spec.key for feature in planned.features if feature.missing}
+        arrays = _arrays(planned, store)
         loading = time.perf_counter()
-        backbones = load_backbones(planned.backbones, missing, device=device, config=config)
+        backbones = load_backbones(planned.backbones, planned.missing, device=device, config=config)
         load_s = time.perf_counter() - loading
         batch_size = find_batch_size(planned, backbones)
         work = schedule(arrays, planned.frames, planned.queries, batch_size)
@@ -58,7 +59,7 @@ def extract(config: ExtractConfig) -> StoreManifest:
             store=store,
             decode=planned.dataset.decode,
             origin=_origin(planned, device, batch_size),
-            pace=_pace(config, device, batch_size),
+            pace=pace_of(config, device, batch_size),
             stop=stop,
         )
         if stop:
@@ -66,24 +67,6 @@ def extract(config: ExtractConfig) -> StoreManifest:
                 f"stopped by {stop.signal} after {done.parts} parts", remedy="run the same command again to resume"
             )
     return _manifest(planned, work.frames, {"load": load_s, **done.seconds}, start)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is CUDA if there is one. Raises ConfigError or MachineError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"there is no kind of device {name!r}", expected=("auto", "cpu", "cuda", "cuda:1")) from error
-    count = torch.cuda.device_count()
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= count):
-        raise MachineError(
-            f"this machine has no device {name}",
-            found=["cpu", *(f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(count))],
-            remedy="choose one of these, or auto",
-        )
-    return device
 
 
 def _arrays(planned: ExtractionPlan, store: FeatureStore) -> list[ArrayPlan]:
@@ -96,20 +79,17 @@ def _arrays(planned: ExtractionPlan, store: FeatureStore) -> list[ArrayPlan]:
     return arrays
 
 
-def _pace(config: ExtractConfig, device: torch.device, batch_size: int) -> Pace:
-    threads = config.decode_threads or (min(8, max(1, (os.cpu_count() or 1) // 2)) if device.type == "cuda" else 1)
-    return Pace(batch_size, threads, config.stall_timeout_s, config.progress)
-
-
 def _origin(planned: ExtractionPlan, device: torch.device, batch_size: int) -> dict[str, JsonValue]:
-    """What every receipt says of where its part was made."""
+    """What every receipt says of where its part was made, and how to make it again."""
+    named = [replace(one.backbone, features=tuple(spec.name for spec in one.specs)) for one in planned.backbones]
+    config = replace(planned.config, backbones=tuple(named), features=None, expect_fingerprint={})
     versions: dict[str, JsonValue] = {**installed_versions()}
     return {
         "host": platform.node(),
         "device": str(device),
         "versions": versions,
         "batch_size": batch_size,
-        "command": remake_command(planned.config, batch_size),
+        "command": remake_command(config, batch_size),
     }
 
 

@@ -6,7 +6,7 @@ from .plan import ExtractionPlan
 
 def require_space(planned: ExtractionPlan) -> None:
     """Raise MachineError unless the missing parts fit the disk; says what would fit."""
-    needed, room = planned.bytes_missing, planned.free_bytes - planned.config.keep_free_bytes
+    needed, room = planned.bytes_missing, room_for(planned)
     if needed <= room:
         return
     raise MachineError(
@@ -16,6 +16,11 @@ def require_space(planned: ExtractionPlan) -> None:
         expected=f"{human_bytes(needed)} ({needed} bytes)",
         remedy=_what_fits(planned, room),
     )
+
+
+def room_for(planned: ExtractionPlan) -> int:
+    """Bytes that an extraction may write."""
+    return planned.free_bytes - planned.config.keep_free_bytes
 
 
 def human_bytes(count: float) -> str:

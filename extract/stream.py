@@ -3,17 +3,20 @@
 decode (threads) -> preprocess and forward -> check -> gather rows into parts -> commit (a thread)
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+import torch
 from pydantic import JsonValue
 from tqdm import tqdm
 
 from ..pipeline.interrupt import Stop
 from ..pipeline.store import FeatureStore, commit_part
 from .backbones.base import Backbone
+from .config import ExtractConfig
 from .decode import Decode, DecodedBatch, decode_ahead
 from .forward import Forward, Pending
 from .parts import Part, Parts, PartWriter
@@ -37,6 +40,14 @@ class Pace(NamedTuple):
     decode_threads: int = 1
     stall_timeout_s: float = 300.0
     progress: bool = False
+
+
+def pace_of(config: ExtractConfig, device: torch.device, batch_size: int) -> Pace:
+    """The pace that a config asks for; beside a backbone that computes on the CPU one episode is decoded at once."""
+    threads = config.decode_threads
+    if threads is None:
+        threads = min(8, max(1, (os.cpu_count() or 1) // 2)) if device.type == "cuda" else 1
+    return Pace(batch_size, threads, config.stall_timeout_s, config.progress)
 
 
 class Streamed(NamedTuple):

@@ -170,8 +170,8 @@ class _Batches(Sequence[Batch]):
         first, last = int(codes[0]), int(codes[-1])
         asked: list[set[str]] = [set() for _ in frames]
         places: dict[Key, list[Place]] = {}
-        for code, text in () if self.queries is None else self.queries.between(first, last):
-            asked[position[code]].add(text)
+        for code, instruction in () if self.queries is None else self.queries.between(first, last):
+            asked[position[code]].add(instruction)
         for array in self.missing:
             rows = array.rows(first, last)
             for row, text in zip(rows, instructions(array.plan.table.take(rows)), strict=True):
