@@ -9,6 +9,7 @@ from ..pipeline.errors import ConfigError
 from ..pipeline.spec import FeatureSpec
 from .backbones import find_backbone
 from .backbones.base import Backbone
+from .compiled import CompiledBackbone
 from .config import BackboneConfig, ExtractConfig
 
 
@@ -48,13 +49,14 @@ def load_backbones(
     Raises:
         WeightsError: weights that are missing, damaged or of another kind.
     """
-    loaded = []
+    loaded: list[Backbone] = []
     for backbone, specs in described:
         needed = [spec for spec in specs if spec.key in missing]
         if needed:
             load = find_backbone(backbone.kind).load
             revision, hub_cache = backbone.revision, config.hub_cache
-            loaded.append(load(backbone.checkpoint, needed, device=device, revision=revision, hub_cache=hub_cache))
+            network = load(backbone.checkpoint, needed, device=device, revision=revision, hub_cache=hub_cache)
+            loaded.append(CompiledBackbone(network) if config.compile else network)
     return loaded
 
 
