@@ -37,6 +37,12 @@ class Dataset:
         labels = None if self.manifest.labels is None else read_labels(self.manifest.labels)
         return query_table(self.frames, labels, self.source)
 
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """(height, width) of the frames in pixels; None if the cameras differ."""
+        sizes = {self.source.frame_sizes[camera] for camera in self.source.cameras}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def rows(self, per: Per) -> pa.Table:
         """The rows of a feature that belongs to frames or to queries."""
         return self.queries if per == "query" else self.frames

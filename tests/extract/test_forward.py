@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from visual_thought.extract.backbones.xvla import describe, load
 from visual_thought.extract.decode import DecodedBatch, Frame
 from visual_thought.extract.forward import Forward
-from visual_thought.extract.work import Batch, FrameId, Key, Place, Query, Work
+from visual_thought.extract.work import Batch, FrameId, Key, Place, Query
 from visual_thought.pipeline.errors import MachineError
 
 NAMES = tuple(FrameId("lab/x", 0, "main", index) for index in range(4))
@@ -44,9 +46,12 @@ def batch(frames):
 
 
 def rows_of(backbone, batch, missing=QUERIES):
-    places = {Key("z", NAMES[query.position], query.instruction): [Place(0, 0)] for query in missing}
-    forward = Forward(backbone, Work((), (batch.batch,), places), 4)
-    return {key: values for key, _, values in forward.rows(forward.wait(forward.launch(batch)))}
+    keys = {spec.name: spec.key for spec in backbone.specs}
+    places = {Key(keys["z"], NAMES[query.position], query.instruction): [Place(0, 0)] for query in missing}
+    places |= {Key(keys["r"], name, None): [Place(1, 0)] for name in NAMES}
+    forward, asked = Forward([backbone], 4), batch._replace(batch=replace(batch.batch, places=places))
+    rows = forward.rows(forward.wait(forward.launch(asked)))
+    return {key._replace(feature=key.feature[0]): values for key, _, values in rows}
 
 
 def test_every_frame_and_query_gets_its_own_row(backbone, batch):

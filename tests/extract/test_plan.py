@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from visual_thought.extract.plan import human_bytes, plan, render, require_space
+from visual_thought.extract.plan import plan
+from visual_thought.extract.plan_text import plan_json, render
 from visual_thought.extract.run import extract
+from visual_thought.extract.space import human_bytes, require_space
 from visual_thought.pipeline.errors import MachineError
 from visual_thought.pipeline.store import FeatureStore
 
@@ -17,7 +19,7 @@ def test_a_plan_counts_rows_parts_and_bytes_and_writes_nothing(config, tmp_path)
     assert numbers <= planned.bytes_missing <= numbers + 4 * 32768
     assert not planned.complete
     assert not (tmp_path / "store").exists()
-    json.dumps(planned.to_json(), allow_nan=False)
+    json.dumps(plan_json(planned), allow_nan=False)
 
 
 def test_the_bytes_of_a_plan_cover_what_is_written(config):

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from visual_thought.extract.backbones.xvla import describe, load
 from visual_thought.extract.dataset import open_dataset
+from visual_thought.extract.devices import find_device
 from visual_thought.extract.plan import plan
 from visual_thought.extract.preprocess import preprocess
-from visual_thought.extract.run import extract, find_device
+from visual_thought.extract.run import extract
 from visual_thought.extract.work import frame_ids, instructions
 from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.datasets.labels import LABEL_SCHEMA, write_labels
