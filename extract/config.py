@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ..pipeline.errors import ConfigError
 from ..pipeline.place import Place
 from ..pipeline.spec import Resize
+from .share import check_share
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class ExtractConfig:
     """(height, width) of the network input in pixels; None is the checkpoint's own."""
     expect_fingerprint: Mapping[str, str] = field(default_factory=dict)
     """Feature name -> the fingerprint (or its first digits) it must have; anything else is refused."""
+    part: tuple[int, int] | None = None
+    """(i, N): only the i-th of N parts of the work, counted from 1; None is all of it."""
     keep_free_bytes: int = 256 * 2**20
     """Space on the store's disk that stays free: an extraction that would use it does not start."""
     hash_cache: Path | None = None
@@ -57,6 +60,8 @@ class ExtractConfig:
             raise ConfigError("batch_size must be positive", found=self.batch_size)
         if not self.features or len(set(self.features)) != len(self.features):
             raise ConfigError("features must be different names, at least one", found=self.features)
+        if self.part is not None:
+            check_share(self.part)
         if unknown := sorted(set(self.expect_fingerprint) - set(self.features)):
             raise ConfigError("expect_fingerprint names features that are not extracted", found=unknown)
 

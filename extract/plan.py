@@ -1,7 +1,7 @@
 """What an extraction would do: rows, parts, bytes, space; before any weights load."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from .backbones import find_backbone
 from .config import ExtractConfig
 from .dataset import Dataset, open_dataset
 from .revisions import moved_rows, unchanged_rows
+from .share import take_share
 
 PART_OVERHEAD = 16384  # bytes of a part's receipt, frame table and shard index, rounded up
 
@@ -40,8 +41,8 @@ class FeaturePlan:
 
     @property
     def parts(self) -> int:
-        """Parts of its arrays, finished or not."""
-        return sum(plan.num_parts for plan in self.arrays)
+        """Parts that hold a row asked for, finished or not."""
+        return sum(len(plan.wanted) for plan in self.arrays)
 
     @property
     def missing(self) -> int:
@@ -130,11 +131,13 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
     for spec in specs:
         _require_fingerprint(spec, config.expect_fingerprint.get(spec.name), known)
     features = tuple(_plan_feature(spec, dataset, store, known, config.store_format) for spec in specs)
-    return ExtractionPlan(config, dataset, features, _free_bytes(config.store))
+    return of_share(ExtractionPlan(config, dataset, features, _free_bytes(config.store)))
 
 
-def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
+def compare_revisions(planned: ExtractionPlan, beat: Callable[[int], None] = lambda _: None) -> ExtractionPlan:
     """The same plan after comparing the pixels of rows that stand in the store under another revision.
+
+    ``beat(0)`` is called for every frame that is compared.
 
     Raises:
         DatasetError: a frame cannot be decoded.
@@ -142,7 +145,7 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
     if not any(feature.moved.num_rows for feature in planned.features):
         return planned
     store = FeatureStore.open(planned.config.store)
-    same = unchanged_rows(store, planned.dataset, {feature.spec: feature.moved for feature in planned.features})
+    same = unchanged_rows(store, planned.dataset, {feature.spec: feature.moved for feature in planned.features}, beat)
     features = []
     for feature in planned.features:
         kept, rows = same[feature.spec], planned.dataset.rows(feature.spec.per)
@@ -150,7 +153,7 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
             store, feature.spec, rows, dry=True, same_pixels=kept, store_format=planned.config.store_format
         )
         features.append(replace(feature, arrays=tuple(arrays), moved=kept))
-    return replace(planned, features=tuple(features))
+    return of_share(replace(planned, features=tuple(features)))
 
 
 def require_space(planned: ExtractionPlan) -> None:
@@ -170,7 +173,8 @@ def require_space(planned: ExtractionPlan) -> None:
 def render(planned: ExtractionPlan) -> str:
     """A plan as text for people."""
     queries = "" if planned.queries is None else f", {planned.queries.num_rows} queries"
-    lines = [f"{planned.dataset.manifest.name}: {planned.dataset.frames.num_rows} frames{queries}"]
+    share = "" if planned.config.part is None else ", of which part {} of {}:".format(*planned.config.part)
+    lines = [f"{planned.dataset.manifest.name}: {planned.dataset.frames.num_rows} frames{queries}{share}"]
     for feature in planned.features:
         spec = feature.spec
         shape, formats = " x ".join(map(str, spec.shape)), " and ".join(feature.formats)
@@ -210,6 +214,19 @@ def _plan_feature(
         if other.name == spec.name and other.fingerprint != spec.fingerprint
     }
     return FeaturePlan(spec, tuple(arrays), rows.num_rows, others, moved)
+
+
+def of_share(planned: ExtractionPlan) -> ExtractionPlan:
+    """The part of the plan that ``config.part`` names; all of it if that is None."""
+    if planned.config.part is None:
+        return planned
+    kept = iter(take_share([plan for feature in planned.features for plan in feature.arrays], planned.config.part))
+    features = []
+    for feature in planned.features:
+        arrays = tuple(next(kept) for _ in feature.arrays)
+        rows = sum(len(plan.part_range(part)) for plan in arrays for part in plan.wanted)
+        features.append(replace(feature, arrays=arrays, rows=rows))
+    return replace(planned, features=tuple(features))
 
 
 def _require_fingerprint(spec: FeatureSpec, expected: str | None, known: Mapping[str, FeatureSpec]) -> None:

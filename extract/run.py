@@ -5,7 +5,7 @@ plan -> decode (a thread) -> preprocess and forward -> check -> gather rows into
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
 import torch
@@ -24,13 +24,23 @@ from .decode import DecodedBatch, decode_ahead
 from .forward import Forward, Pending
 from .parts import Part, Parts, PartWriter
 from .plan import ExtractionPlan, compare_revisions, plan, require_space
+from .share import take_share
 from .work import Work, schedule
 
 Seconds = dict[str, float]
+Beat = Callable[[int], None]
 
 
-def extract(config: ExtractConfig) -> StoreManifest:
+def _quiet(frames: int) -> None:
+    """Tell nobody."""
+
+
+def extract(config: ExtractConfig, *, beat: Beat = _quiet) -> StoreManifest:
     """Run a frozen backbone over a dataset and store its features; what is stored already is not made again.
+
+    Args:
+        config: what, from where, into which store.
+        beat: called at every sign of progress, from any thread, with the frames run since the last one.
 
     Returns:
         Where the features are and what was done; with every part reused if nothing was left to extract.
@@ -45,7 +55,7 @@ def extract(config: ExtractConfig) -> StoreManifest:
     start = time.perf_counter()
     with stop_on_signals() as stop:
         device = find_device(config.device)
-        planned = compare_revisions(plan(config))
+        planned = compare_revisions(plan(config), beat)
         require_space(planned)
         if planned.complete:
             return _manifest(planned, 0, {}, start)
@@ -54,7 +64,8 @@ def extract(config: ExtractConfig) -> StoreManifest:
         loading = time.perf_counter()
         backbone = _load(planned, device)
         load_s = time.perf_counter() - loading
-        seconds = _stream(planned, store, work, backbone, stop)
+        beat(0)
+        seconds = _stream(planned, store, work, backbone, stop, beat)
     return _manifest(planned, work.frames, {"load": load_s, **seconds}, start)
 
 
@@ -83,7 +94,7 @@ def _arrays(planned: ExtractionPlan, store: FeatureStore) -> list[ArrayPlan]:
         arrays += plan_array(
             store, feature.spec, rows, same_pixels=feature.moved, store_format=planned.config.store_format
         )
-    return arrays
+    return take_share(arrays, planned.config.part)
 
 
 def _load(planned: ExtractionPlan, device: torch.device) -> Backbone:
@@ -94,7 +105,9 @@ def _load(planned: ExtractionPlan, device: torch.device) -> Backbone:
     )
 
 
-def _stream(planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: Backbone, stop: Stop) -> Seconds:
+def _stream(
+    planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: Backbone, stop: Stop, beat: Beat
+) -> Seconds:
     versions: dict[str, JsonValue] = {**installed_versions()}
     origin: dict[str, JsonValue] = {
         "host": platform.node(),
@@ -107,6 +120,7 @@ def _stream(planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: 
         spent: dict[str, JsonValue] = {**part.seconds}
         info = origin | {"seconds": spent}
         commit_part(store, part.plan, part.number, part.values, frames=part.frame_table(), info=info)
+        beat(0)
 
     forward, parts = Forward(backbone, work, planned.config.batch_size), Parts(work.arrays)
     bar = tqdm(total=work.frames, unit="frame", disable=not planned.config.progress)
@@ -123,6 +137,7 @@ def _stream(planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: 
             seconds["write"] = writer.seconds
             bar.set_postfix(_shares(seconds, bar.format_dict["elapsed"]), refresh=False)
             bar.update(len(batch.batch.frames))
+            beat(len(batch.batch.frames))
     if stop:
         raise Interrupted(
             f"stopped by {stop.signal} after {writer.written} parts", remedy="run the same command again to resume"

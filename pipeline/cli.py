@@ -50,6 +50,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's banner
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # actors run this environment, not a copy of a folder
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         code = run()
     except Exception:

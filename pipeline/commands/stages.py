@@ -28,6 +28,13 @@ def extract(
     dtype: Annotated[str, typer.Option(help="Compute and storage type: bf16 or fp32.")] = "bf16",
     store_format: Annotated[str, typer.Option(help="Format of new arrays: zarr or hdf5.")] = "zarr",
     batch_size: Annotated[int, typer.Option(help="Frames a batch.")] = 16,
+    part: Annotated[str | None, typer.Option(help="Only part i/N of the work: 1/4, 2/4, … in any order.")] = None,
+    engine: Annotated[str, typer.Option(help="Where workers run: local, slurm or ray.")] = "local",
+    workers: Annotated[int, typer.Option(help="Workers at once, each with a share of the work.")] = 1,
+    stall: Annotated[float, typer.Option(help="Seconds without progress after which a worker is replaced.")] = 900.0,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="For --engine slurm: partition=gpu, timeout_min=240, gpus_per_node=1, …")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -35,10 +42,13 @@ def extract(
     missing.
     """
     from ...extract.config import ExtractConfig
+    from ...extract.engines.config import EngineConfig
+    from ...extract.share import parse_share
     from ..config import build
 
     values = {
         "manifest": manifest,
+        "part": None if part is None else parse_share(part),
         "store": store_place(store),
         "checkpoint": backbone,
         "checkpoint_revision": revision,
@@ -52,6 +62,7 @@ def extract(
         "progress": not as_json,
     }
     config = build(ExtractConfig, values, source="vtt extract")
+    spread = EngineConfig(engine, workers, stall_s=stall, options=_pairs(slurm or []))
     if plan:
         from ...extract.plan import plan as make_plan
         from ...extract.plan import render
@@ -59,9 +70,9 @@ def extract(
         planned = make_plan(config)
         answer(planned.to_json(), render(planned), as_json)
         return
-    from ...extract.run import extract as run_extract
+    from ...extract.engines.run import extract_with
 
-    done = run_extract(config)
+    done = extract_with(config, spread)
     answer(done.to_json(), done.render(), as_json)
 
 
@@ -128,6 +139,14 @@ def evaluate(
     }
     report = run_evaluate(build(EvalConfig, values, source="vtt eval"))
     answer(report.to_json(), terminal_table(report), as_json)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """``name=value`` texts as a mapping."""
+    for text in texts:
+        if "=" not in text.strip("="):
+            raise ConfigError("an option of the engine cannot be read", found=text, expected="name=value")
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _dotted(arguments: list[str]) -> list[str]:
