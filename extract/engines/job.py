@@ -170,9 +170,7 @@ def _error_from(data: dict[str, Any]) -> Exception:
     kind = getattr(errors, str(data["kind"]), None)
     if kind is None:
         return RuntimeError(f"a worker met a bug:\n{data['problem']}")
-    error: Exception = kind(
-        data["problem"], found=data["found"], expected=data["expected"], remedy=data["remedy"]
-    )
+    error: Exception = kind(data["problem"], found=data["found"], expected=data["expected"], remedy=data["remedy"])
     return error
 
 

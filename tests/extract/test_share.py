@@ -23,7 +23,9 @@ COUNTS = [1, 2, 3, 4, 5, 7, 11]
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "x", "1", "1/0", "-1/4", "1/4/2", "", "1.5/4"])
-def test_a_part_that_cannot_be_is_one_usage_error(text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_part_that_cannot_be_is_one_usage_error(
+    text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert run(["extract", "tabletop_cubes", "--store", str(tmp_path / "s"), f"--part={text}"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -68,8 +70,7 @@ def test_several_instructions_a_frame_are_cut_where_the_frames_are(
     draw = random.Random(0)
     empty = dict.fromkeys(LABEL_SCHEMA.names) | {"target": "", "positive": False, "phase": ""}
     rows = [
-        empty
-        | {"episode_index": f.episode, "frame_index": f.frame, "camera": f.camera, "instruction": f"do {number}"}
+        empty | {"episode_index": f.episode, "frame_index": f.frame, "camera": f.camera, "instruction": f"do {number}"}
         for f in frame_ids(base.frames)
         for number in range(draw.randint(1, 6))
     ]
