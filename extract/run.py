@@ -65,7 +65,7 @@ def extract(config: ExtractConfig, *, beat: Beat = _quiet) -> StoreManifest:
         backbone = _load(planned, device)
         load_s = time.perf_counter() - loading
         beat(0)
-        seconds = _stream(planned, store, work, backbone, stop, beat)
+        seconds = _stream(planned, store, work, backbone, stop=stop, beat=beat)
     return _manifest(planned, work.frames, {"load": load_s, **seconds}, start)
 
 
@@ -106,7 +106,7 @@ def _load(planned: ExtractionPlan, device: torch.device) -> Backbone:
 
 
 def _stream(
-    planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: Backbone, stop: Stop, beat: Beat
+    planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: Backbone, *, stop: Stop, beat: Beat
 ) -> Seconds:
     versions: dict[str, JsonValue] = {**installed_versions()}
     origin: dict[str, JsonValue] = {

@@ -23,6 +23,10 @@ class EngineConfig:
     """``local``: processes of this machine; ``slurm``: an array job, through submitit; ``ray``: actors of a cluster."""
     workers: int = 1
     """Workers at once, and shares the work is cut into."""
+    threads: int | None = None
+    """Threads of torch a worker. None is what one process would use, whose numbers on a CPU may depend on it in the last
+    bit: the store is the same to the byte. Fewer are faster where many workers share one machine's cores. (SLURM: None
+    is what a node gives a job.)"""
     attempts: int = 3
     """Workers that may be lost over one part before the extraction gives up."""
     stall_s: float = 900.0
@@ -45,8 +49,8 @@ class EngineConfig:
                 expected=list(ENGINES),
                 remedy=f"did you mean {meant!r}?" if meant else None,
             )
-        for name in ("workers", "attempts", "stall_s", "stop_s"):
-            if getattr(self, name) <= 0:
+        for name in ("workers", "threads", "attempts", "stall_s", "stop_s"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive", found=getattr(self, name))
         if self.options and self.engine != "slurm":
             raise ConfigError("only the engine slurm takes options", found=list(self.options))

@@ -145,6 +145,7 @@ def run_job(job: Job, beat: Callable[[int], None]) -> Outcome:
 
         from ..run import extract
 
+        beat(0)
         if job.threads is not None:
             torch.set_num_threads(job.threads)
         config = _on_own_device(job.config, job.slot, torch.cuda.device_count())

@@ -10,27 +10,34 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ..config import ExtractConfig
 from .config import EngineConfig
 from .job import Job, Outcome, Pulse, read_outcome, read_pulse, write_job
 from .supervise import Start, Worker
 
+# -P: the folder a user stands in may hold a package of a library's name
+COMMAND = (sys.executable, "-P", "-m", "visual_thought.extract.engines.worker")
 _STDERR = 2
 
 
 class Process:
-    """One job in a process of its own."""
+    """One job in a process of its own: ``command`` and, as last words, the job's folder and this process's id."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = COMMAND) -> None:
         self._folder = folder
-        # -P: the folder a user stands in may hold a package of a library's name
-        command = [sys.executable, "-P", "-m", "visual_thought.extract.engines.worker", str(folder), str(os.getpid())]
         self._process = subprocess.Popen(
-            command,
+            [*command, str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=_STDERR,  # standard output is the command's answer
             start_new_session=True,  # a Ctrl-C is the parent's to pass on
         )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
 
     @property
     def ended(self) -> bool:
@@ -66,8 +73,8 @@ class Process:
 
 @contextmanager
 def run_here(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]:  # noqa: ARG001
-    """Start jobs on this machine; its cores are shared out."""
-    threads = max(1, len(os.sched_getaffinity(0)) // engine.workers)
+    """Start jobs on this machine."""
+    threads = engine.threads or torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="vtt-jobs-") as root:
 
         def start(jobs: Sequence[Job]) -> list[Worker]:

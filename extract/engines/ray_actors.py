@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from ...pipeline.errors import MissingDependency
 from ..config import ExtractConfig
 from .config import EngineConfig
@@ -95,12 +97,11 @@ def run_on_ray(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]:
         MissingDependency: ray is not installed.
     """
     ray = _import_ray()
-    joined = ray.is_initialized()
-    if not joined:
-        _begin(ray)
+    before = ray.is_initialized()
+    here = not before and _begin(ray)
     try:
         place = _place(ray.cluster_resources(), engine.workers, config.device)
-        threads = max(1, math.floor(place["num_cpus"]))
+        threads = engine.threads or (torch.get_num_threads() if here else place["num_cpus"])
         kind = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=2, **place)(Extractor)
 
         def start(jobs: Sequence[Job]) -> list[Worker]:
@@ -108,7 +109,7 @@ def run_on_ray(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]:
 
         yield start
     finally:
-        if not joined:
+        if not before:
             ray.shutdown()
 
 
@@ -121,16 +122,18 @@ def _import_ray() -> ModuleType:
     return module
 
 
-def _begin(ray: ModuleType) -> None:
-    """Join the cluster that is there, else start one on this machine."""
+def _begin(ray: ModuleType) -> bool:
+    """Join the cluster that is there, else start one on this machine; says whether it was started."""
     quiet = {"logging_level": "warning", "include_dashboard": False}
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
         ray.init(address="local", object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        return True
+    return False
 
 
-def _place(resources: dict[str, float], workers: int, device: str) -> dict[str, float]:
+def _place(resources: dict[str, float], workers: int, device: str) -> dict[str, int]:
     """CPUs and GPUs of one actor: the cluster's CPUs shared out, and one GPU unless the CPU was asked for."""
     cpus = max(1, math.floor(resources.get("CPU", 1) / workers))
     gpu = device != "cpu" and (resources.get("GPU", 0) > 0 or device != "auto")

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -101,7 +102,7 @@ def run_on_slurm(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]
         folders = []
         for job in jobs:
             folder = Path(tempfile.mkdtemp(dir=root))
-            write_job(folder, job)
+            write_job(folder, replace(job, slot=0, threads=engine.threads))
             folders.append(folder)
         with executor.batch():
             submitted = [executor.submit(Task(folder)) for folder in folders]

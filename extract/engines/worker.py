@@ -1,4 +1,4 @@
-"""``python -m visual_thought.extract.engines.worker FOLDER PARENT``: one job, in a process that dies with its parent."""
+"""One job in a process that dies with its parent: ``python -m visual_thought.extract.engines.worker FOLDER PARENT``."""
 
 import ctypes
 import os

@@ -31,6 +31,7 @@ def extract(
     part: Annotated[str | None, typer.Option(help="Only part i/N of the work: 1/4, 2/4, … in any order.")] = None,
     engine: Annotated[str, typer.Option(help="Where workers run: local, slurm or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Workers at once, each with a share of the work.")] = 1,
+    worker_threads: Annotated[int | None, typer.Option(help="Threads a worker; default: as one process.")] = None,
     stall: Annotated[float, typer.Option(help="Seconds without progress after which a worker is replaced.")] = 900.0,
     slurm: Annotated[
         list[str] | None, typer.Option(help="For --engine slurm: partition=gpu, timeout_min=240, gpus_per_node=1, …")
@@ -62,7 +63,7 @@ def extract(
         "progress": not as_json,
     }
     config = build(ExtractConfig, values, source="vtt extract")
-    spread = EngineConfig(engine, workers, stall_s=stall, options=_pairs(slurm or []))
+    spread = EngineConfig(engine, workers, threads=worker_threads, stall_s=stall, options=_pairs(slurm or []))
     if plan:
         from ...extract.plan import plan as make_plan
         from ...extract.plan import render
