@@ -97,10 +97,8 @@ def _frames(planned: ExtractionPlan) -> int:
 
 def _frames_of(array: ArrayPlan, part: int) -> str:
     frames = frame_ids(array.part_table(part))
-    first, last = frames[0], frames[-1]
-    return (
-        f"episode {first.episode}, {first.camera} {first.frame} to episode {last.episode}, {last.camera} {last.frame}"
-    )
+    ends = (frames[0], frames[-1])
+    return " to ".join(f"episode {frame.episode}, {frame.camera}, frame {frame.frame}" for frame in ends)
 
 
 def _told(planned: ExtractionPlan, done: StoreManifest, outcomes: Sequence[Outcome], total_s: float) -> StoreManifest:

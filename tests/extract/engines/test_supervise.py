@@ -58,12 +58,17 @@ def watch(tmp_path: Path) -> Callable[..., tuple[Scripts, Callable[[], list[int]
         start, seen = Scripts(tmp_path, scripts), []
 
         def unfinished(job: Job) -> str | None:
-            left = "part {} of r".format(job.share[0])
+            left = f"part {job.share[0]} of r"
             return None if scripts[-1] == "died at the end" else left
 
         def run() -> list[int]:
             done = supervise(
-                shares, start, engine=engine, unfinished=unfinished, stop=Stop() if stop is None else stop, show=seen.append
+                shares,
+                start,
+                engine=engine,
+                unfinished=unfinished,
+                stop=Stop() if stop is None else stop,
+                show=seen.append,
             )
             return [outcome.frames for outcome in done] + [sum(seen)]
 
