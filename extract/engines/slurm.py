@@ -96,7 +96,11 @@ def run_on_slurm(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]
     """
     submitit = _import_submitit()
     root = _folder(engine, config)
-    executor = _executor(submitit, engine.options, root / "logs")
+    try:
+        executor = _executor(submitit, engine.options, root / "logs")
+    except ConfigError:
+        _remove(root)
+        raise
 
     def start(jobs: Sequence[Job]) -> list[Worker]:
         folders = []
@@ -109,7 +113,7 @@ def run_on_slurm(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]
         return [ArrayTask(folder, job) for folder, job in zip(folders, submitted, strict=True)]
 
     yield start
-    shutil.rmtree(root)  # kept if anything went wrong: the logs are in it
+    _remove(root)  # kept if anything went wrong: the logs are in it
 
 
 def _import_submitit() -> ModuleType:
@@ -128,6 +132,12 @@ def _folder(engine: EngineConfig, config: ExtractConfig) -> Path:
     parent = (engine.folder or place.with_name(place.name + ".jobs")).absolute()
     parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=parent))  # 0700: what is read back from it runs with our rights
+
+
+def _remove(root: Path) -> None:
+    shutil.rmtree(root)
+    with suppress(OSError):  # another run's folder is beside it
+        root.parent.rmdir()
 
 
 def _executor(submitit: ModuleType, options: Mapping[str, object], logs: Path) -> Any:

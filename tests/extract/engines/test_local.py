@@ -64,14 +64,18 @@ def test_a_signal_to_the_command_ends_its_workers_and_the_same_command_resumes(
 ) -> None:
     asked = replace(asked, image_size=(112, 112))  # takes long enough to be stopped in the middle
     write_job(tmp_path, Job(asked, threads=1))
-    code = (
-        "import pathlib, sys; from visual_thought.extract.engines.config import EngineConfig; "
-        "from visual_thought.extract.engines.job import Job; from visual_thought.extract.engines.local import COMMAND
-from visual_thought.extract.engines.run import extract_with; "
-        "from visual_thought.pipeline.errors import Interrupted; job = Job.from_text(pathlib.Path(sys.argv[1]).read_text())\n"
-        "try: extract_with(job.config, EngineConfig('local', 2, threads=1))\n"
-        "except Interrupted as error: sys.exit(error.exit_code)"
-    )
+    code = """if True:
+        import pathlib, sys
+        from visual_thought.extract.engines.config import EngineConfig
+        from visual_thought.extract.engines.job import Job
+        from visual_thought.extract.engines.run import extract_with
+        from visual_thought.pipeline.errors import Interrupted
+        job = Job.from_text(pathlib.Path(sys.argv[1]).read_text())
+        try:
+            extract_with(job.config, EngineConfig("local", 2, threads=1))
+        except Interrupted as error:
+            sys.exit(error.exit_code)
+    """
     command = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job.json")])
     try:
         began = time.monotonic()
