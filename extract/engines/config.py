@@ -24,9 +24,9 @@ class EngineConfig:
     workers: int = 1
     """Workers at once, and shares the work is cut into."""
     threads: int | None = None
-    """Threads of torch a worker. None is what one process would use, so that the store is the same to the byte: on a CPU
-    the last bit may depend on their number. Fewer are faster where many workers share the cores of one machine. For
-    SLURM None is what a node gives a job."""
+    """Threads of torch a worker. None is what one process would use, so that the store is the same to the byte (on a
+    CPU the last bit may depend on their number); fewer are faster where many workers share one machine's cores. For
+    SLURM, None is what a node gives a job."""
     attempts: int = 3
     """Workers that may be lost over one part before the extraction gives up."""
     stall_s: float = 900.0

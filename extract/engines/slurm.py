@@ -20,11 +20,14 @@ from ...pipeline.errors import ConfigError, MissingDependency
 from ..config import ExtractConfig
 from .config import EngineConfig
 from .job import Job, Outcome, Pulse, read_outcome, read_pulse, run_folder, write_job
-from .supervise import Start, Worker
+from .supervise import LOOK_S, Start, Worker
 
 CLUSTERS = ("slurm", "local")
 GENERIC = ("name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "stderr_to_stdout")
 """submitit's parameters that are not SLURM's alone."""
+
+QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "SUSPENDED")
+"""States in which a job is not expected to do anything."""
 
 TRIAL_MINUTES = 7 * 24 * 60
 SHARED_DISK_S = 5.0
@@ -57,13 +60,11 @@ class ArrayTask:
 
     @property
     def ended(self) -> bool:
-        """Whether it answered, or is gone long enough for its answer to have arrived."""
-        if read_outcome(self._folder) is not None:
-            return True
+        """Whether it is gone, and its answer would have arrived."""
         if not self._job.done():
             return False
         self._gone_s = self._gone_s or time.monotonic()
-        return time.monotonic() - self._gone_s > SHARED_DISK_S
+        return read_outcome(self._folder) is not None or time.monotonic() - self._gone_s > SHARED_DISK_S
 
     @property
     def end(self) -> str:
@@ -75,15 +76,20 @@ class ArrayTask:
         return read_outcome(self._folder)
 
     def pulse(self) -> Pulse | None:
-        """How far it is; None while it is queued."""
-        return read_pulse(self._folder)
+        """How far it is; None while it is queued, be it again."""
+        return None if str(self._job.state) in QUEUED else read_pulse(self._folder)
 
     def stop(self) -> None:
         """Cancel it: SIGTERM, and SIGKILL a while later."""
         with suppress(Exception):  # it may be gone by now
             self._job.cancel(check=False)
 
-    kill = stop
+    def kill(self) -> None:
+        """Cancel it and see it go, or leave that to SLURM."""
+        self.stop()
+        deadline = time.monotonic() + SHARED_DISK_S
+        while not self._job.done() and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def test_two_engines_at_once_on_one_store_do_no_harm_and_a_part_is_shared_out_to
     assert differences_of(single, asked.store) == []
 
 
-def test_what_one_worker_cannot_do_is_said_once_as_one_process_would(asked: ExtractConfig, xvla_with) -> None:  # noqa: ANN001
+def test_what_one_worker_cannot_do_is_said_once_as_one_process_would(asked: ExtractConfig, xvla_with) -> None:
     folder = xvla_with()
     spoiled = folder / "model.safetensors"
     spoiled.write_bytes(spoiled.read_bytes()[:-1000])
