@@ -12,9 +12,9 @@ AREA = "machine"
 LITTLE_MEMORY = 4 * 10**9
 
 INSTRUCTIONS = {
-    "AMX bf16": (("amx_bf16", "amx_tile"), "bf16 in matrix units: extraction on the CPU at several times fp32's rate"),
-    "avx512_bf16": (("avx512_bf16",), "bf16 in vector units: extraction on the CPU at up to twice fp32's rate"),
-    "vpclmulqdq": (("avx512f", "vpclmulqdq"), "checksums of rows at the speed of memory"),
+    "AMX bf16": (("amx_bf16", "amx_tile"), "extraction in bf16 on the CPU is several times as fast as in fp32"),
+    "avx512_bf16": (("avx512_bf16",), "extraction in bf16 on the CPU is up to twice as fast as in fp32"),
+    "vpclmulqdq": (("avx512f", "vpclmulqdq"), "checksums of rows run at the speed of memory"),
 }
 """Name -> its flags in /proc/cpuinfo, and what it is good for here."""
 
@@ -37,7 +37,7 @@ def look_at_processor(cpuinfo: Path) -> Iterator[Finding]:
         if flags.issuperset(needed):
             yield Finding(AREA, instruction, "ok", "yes", means)
         else:
-            yield Finding(AREA, instruction, "note", "no", f"slower without: {means}")
+            yield Finding(AREA, instruction, "note", "no", f"where it is there, {means}")
 
 
 def look_at_memory(free: int) -> Finding:

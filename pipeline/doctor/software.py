@@ -13,6 +13,7 @@ from .findings import Finding
 
 AREA = "software"
 PACKAGE = "visual-thought"
+SOURCE = Path(__file__).resolve().parents[2]
 CODECS = {"av1": ("libdav1d", "av1", "libaom-av1"), "h264": ("h264",), "hevc": ("hevc",)}
 """What LeRobot's videos are coded in -> decoders that read it, the fastest first."""
 
@@ -20,7 +21,7 @@ Declared = tuple[str, list[Requirement], dict[str, list[Requirement]]]
 """The Python versions, the requirements, and those of each extra."""
 
 
-def look_at_software(source: Path = Path(__file__).parents[2]) -> Iterator[Finding]:
+def look_at_software(source: Path = SOURCE) -> Iterator[Finding]:
     """Python, the packages, the optional packages, the decoder.
 
     Args:
