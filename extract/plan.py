@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -126,12 +127,26 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
         hash_cache=config.hash_cache,
         hub_cache=config.hub_cache,
     )
-    store = FeatureStore.open(config.store) if config.store.exists() else FeatureStore(config.store)
+    store = open_if_there(config.store)
     known = store.features()
     for spec in specs:
         _require_fingerprint(spec, config.expect_fingerprint.get(spec.name), known)
     features = tuple(_plan_feature(spec, dataset, store, known, config.store_format) for spec in specs)
     return of_share(ExtractionPlan(config, dataset, features, _free_bytes(config.store)))
+
+
+def open_if_there(place: Place) -> FeatureStore:
+    """The store at a place, or one without features where there is none yet.
+
+    In a folder with nothing visible in it another worker may be making the store at this moment.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    there = place.exists()
+    if there and isinstance(place, Path) and place.is_dir():
+        there = any(not entry.name.startswith(".") for entry in place.iterdir())
+    return FeatureStore.open(place) if there else FeatureStore(place)
 
 
 def compare_revisions(planned: ExtractionPlan, beat: Callable[[int], None] = lambda _: None) -> ExtractionPlan:

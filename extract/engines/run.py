@@ -9,9 +9,9 @@ from dataclasses import replace
 from tqdm import tqdm
 
 from ...pipeline.interrupt import stop_on_signals
-from ...pipeline.store import ArrayPlan, FeatureStore
+from ...pipeline.store import ArrayPlan
 from ..config import ExtractConfig, StoreManifest
-from ..plan import ExtractionPlan, compare_revisions, of_share, plan, require_space
+from ..plan import ExtractionPlan, compare_revisions, of_share, open_if_there, plan, require_space
 from ..run import extract
 from ..share import Share, split_share, take_share
 from ..work import frame_ids, schedule
@@ -74,10 +74,10 @@ def load_engine(name: str) -> Engine:
 
 def first_unfinished(config: ExtractConfig, arrays: Sequence[ArrayPlan]) -> str | None:
     """The first of these parts without a receipt, and the frames it is made of, in words; None if all have one."""
-    layout = FeatureStore.open(config.store).layout if config.store.exists() else None
+    layout = open_if_there(config.store).layout
     for array in arrays:
         for part in array.missing:
-            if layout is None or not layout.exists(layout.receipt_file(array.index_id, array.spec.key, part)):
+            if not layout.exists(layout.receipt_file(array.index_id, array.spec.key, part)):
                 return f"part {part:06d} of {array.spec.key} ({_frames_of(array, part)})"
     return None
 

@@ -160,7 +160,7 @@ def test_the_first_part_without_a_receipt_is_named_by_its_frames(asked: ExtractC
 def test_a_job_and_its_outcome_pass_through_a_file(asked: ExtractConfig, tmp_path: Path) -> None:
     url = StoreUrl("s3://bucket/store", tmp_path / "cache")
     for store in (asked.store, url):
-        config = replace(asked, store=store, part=(2, 3), expect_fingerprint={"z": "ab"})
+        config = replace(asked, manifest=str(asked.manifest), store=store, part=(2, 3), expect_fingerprint={"z": "ab"})
         job = Job.from_text(Job(config, slot=3, threads=2).to_text())
         assert job == Job(config, slot=3, threads=2)
     assert job.config.store.cache == tmp_path / "cache"
