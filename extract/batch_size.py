@@ -7,12 +7,11 @@ Features may differ in the last bits between batch sizes, as between machines, s
 import time
 from collections.abc import Sequence
 
-from ..pipeline.store import FeatureStore
 from ..pipeline.store.receipt import read_receipt
 from .backbones.base import Backbone
 from .decode import DecodedBatch, Frame
 from .forward import Forward
-from .plan import ExtractionPlan
+from .plan import ExtractionPlan, open_if_there
 from .work import Batch, schedule
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
@@ -39,9 +38,7 @@ def find_batch_size(planned: ExtractionPlan, backbones: Sequence[Backbone]) -> i
 def begun_with(planned: ExtractionPlan) -> int | None:
     """The batch size of parts that the unfinished arrays have already; None if they have none."""
     config = planned.config
-    if not config.store.exists():
-        return None
-    store = FeatureStore.open(config.store)
+    store = open_if_there(config.store)
     unfinished = {(array.index_id, array.spec.key) for feature in planned.features for array in feature.arrays}
     for array in store.arrays():
         if (array.index_id, array.key) in unfinished:

@@ -9,6 +9,7 @@ from ..pipeline.errors import ConfigError
 from ..pipeline.place import Place
 from ..pipeline.spec import Resize
 from ..pipeline.words import counted
+from .share import check_share
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class ExtractConfig:
     """As in :class:`BackboneConfig`, of the one backbone."""
     expect_fingerprint: Mapping[str, str] = field(default_factory=dict)
     """Feature name -> the fingerprint (or its first digits) it must have; anything else is refused."""
+    part: tuple[int, int] | None = None
+    """(i, N): only the i-th of N parts of the work, counted from 1; None is all of it."""
     keep_free_bytes: int = 256 * 2**20
     """Space on the store's disk that stays free: an extraction that would use it does not start."""
     hash_cache: Path | None = None
@@ -93,6 +96,8 @@ class ExtractConfig:
         for names in (self.features, *(backbone.features or None for backbone in self.backbones)):
             if names is not None and (not names or len(set(names)) != len(names)):
                 raise ConfigError("features must be different names, at least one", found=names)
+        if self.part is not None:
+            check_share(self.part)
         named = {name for backbone in self.chosen for name in backbone.features}
         if unknown := sorted(set(self.expect_fingerprint) - named - set(self.features or self.expect_fingerprint)):
             raise ConfigError("expect_fingerprint names features that are not extracted", found=unknown)

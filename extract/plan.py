@@ -1,8 +1,9 @@
 """What an extraction would do: rows, parts, bytes, space; before any weights load."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from .config import ExtractConfig
 from .dataset import Dataset, open_dataset
 from .described import Described, describe_backbones
 from .revisions import moved_rows, unchanged_rows
+from .share import take_share
 
 PART_OVERHEAD = 16384  # bytes of a part's receipt, frame table and shard index, rounded up
 
@@ -40,8 +42,8 @@ class FeaturePlan:
 
     @property
     def parts(self) -> int:
-        """Parts of its arrays, finished or not."""
-        return sum(plan.num_parts for plan in self.arrays)
+        """Parts that hold a row asked for, finished or not."""
+        return sum(len(plan.wanted) for plan in self.arrays)
 
     @property
     def missing(self) -> int:
@@ -109,16 +111,32 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
     dataset = open_dataset(config.manifest, lerobot_home=config.lerobot_home, hash_cache=config.hash_cache)
     described = describe_backbones(config, dataset.frame_size)
     specs = [spec for one in described for spec in one.specs]
-    store = FeatureStore.open(config.store) if is_there(config.store) else FeatureStore(config.store)
+    store = open_if_there(config.store)
     known = store.features()
     for name, expected in config.expect_fingerprint.items():
         _require_fingerprint(name, [spec for spec in specs if spec.name == name], expected, known)
     features = tuple(_plan_feature(spec, dataset, store, known, config.store_format) for spec in specs)
-    return ExtractionPlan(config, dataset, described, features, _free_bytes(config.store))
+    return of_share(ExtractionPlan(config, dataset, described, features, _free_bytes(config.store)))
 
 
-def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
+def open_if_there(place: Place) -> FeatureStore:
+    """The store at a place, or one without features where there is none yet.
+
+    In a folder with nothing visible in it another worker may be making the store at this moment.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    there = is_there(place)
+    if there and isinstance(place, Path) and place.is_dir():
+        there = any(not entry.name.startswith(".") for entry in place.iterdir())
+    return FeatureStore.open(place) if there else FeatureStore(place)
+
+
+def compare_revisions(planned: ExtractionPlan, beat: Callable[[int], None] = lambda _: None) -> ExtractionPlan:
     """The same plan after comparing the pixels of rows that stand in the store under another revision.
+
+    ``beat(0)`` is called for every frame that is compared.
 
     Raises:
         DatasetError: a frame cannot be decoded.
@@ -126,7 +144,7 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
     if not any(feature.moved.num_rows for feature in planned.features):
         return planned
     store = FeatureStore.open(planned.config.store)
-    same = unchanged_rows(store, planned.dataset, {feature.spec: feature.moved for feature in planned.features})
+    same = unchanged_rows(store, planned.dataset, {feature.spec: feature.moved for feature in planned.features}, beat)
     features = []
     for feature in planned.features:
         kept, rows = same[feature.spec], planned.dataset.rows(feature.spec.per)
@@ -134,7 +152,7 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
             store, feature.spec, rows, dry=True, same_pixels=kept, store_format=planned.config.store_format
         )
         features.append(replace(feature, arrays=tuple(arrays), moved=kept))
-    return replace(planned, features=tuple(features))
+    return of_share(replace(planned, features=tuple(features)))
 
 
 def _plan_feature(
@@ -149,6 +167,19 @@ def _plan_feature(
         if other.name == spec.name and other.fingerprint != spec.fingerprint
     }
     return FeaturePlan(spec, tuple(arrays), rows.num_rows, others, moved)
+
+
+def of_share(planned: ExtractionPlan) -> ExtractionPlan:
+    """The part of the plan that ``config.part`` names; all of it if that is None."""
+    if planned.config.part is None:
+        return planned
+    kept = iter(take_share([plan for feature in planned.features for plan in feature.arrays], planned.config.part))
+    features = []
+    for feature in planned.features:
+        arrays = tuple(next(kept) for _ in feature.arrays)
+        rows = sum(len(plan.part_range(part)) for plan in arrays for part in plan.wanted)
+        features.append(replace(feature, arrays=arrays, rows=rows))
+    return replace(planned, features=tuple(features))
 
 
 def _require_fingerprint(

@@ -10,7 +10,8 @@ from .space import human_bytes, room_for
 def render(planned: ExtractionPlan, estimate: Estimate | None = None) -> str:
     """A plan as text for people."""
     queries = "" if planned.queries is None else f", {planned.queries.num_rows} queries"
-    lines = [f"{planned.dataset.manifest.name}: {planned.dataset.frames.num_rows} frames{queries}"]
+    share = "" if planned.config.part is None else ", of which part {} of {}:".format(*planned.config.part)
+    lines = [f"{planned.dataset.manifest.name}: {planned.dataset.frames.num_rows} frames{queries}{share}"]
     for feature in planned.features:
         lines += _feature_lines(feature)
     lines.append(f"  to write {human_bytes(planned.bytes_missing)}, free {human_bytes(planned.free_bytes)}")

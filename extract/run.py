@@ -21,13 +21,18 @@ from .config import ExtractConfig, StoredFeature, StoreManifest
 from .described import load_backbones
 from .devices import find_device
 from .plan import ExtractionPlan, compare_revisions, plan
+from .share import take_share
 from .space import require_space
-from .stream import pace_of, stream
+from .stream import Beat, pace_of, quiet, stream
 from .work import schedule
 
 
-def extract(config: ExtractConfig) -> StoreManifest:
+def extract(config: ExtractConfig, *, beat: Beat = quiet) -> StoreManifest:
     """Run a frozen backbone over a dataset and store its features; what is stored already is not made again.
+
+    Args:
+        config: what, from where, into which store.
+        beat: called at every sign of progress, from any thread, with the frames run since the last one.
 
     Returns:
         Where the features are and what was done; with every part reused if nothing was left to extract.
@@ -42,7 +47,7 @@ def extract(config: ExtractConfig) -> StoreManifest:
     start = time.perf_counter()
     with stop_on_signals() as stop:
         device = find_device(config.device)
-        planned = compare_revisions(plan(config))
+        planned = compare_revisions(plan(config), beat)
         require_space(planned)
         if planned.complete:
             return _manifest(planned, 0, {}, start)
@@ -51,6 +56,7 @@ def extract(config: ExtractConfig) -> StoreManifest:
         loading = time.perf_counter()
         backbones = load_backbones(planned.backbones, planned.missing, device=device, config=config)
         load_s = time.perf_counter() - loading
+        beat(0)
         batch_size = find_batch_size(planned, backbones)
         work = schedule(arrays, planned.frames, planned.queries, batch_size)
         done = stream(
@@ -59,7 +65,7 @@ def extract(config: ExtractConfig) -> StoreManifest:
             store=store,
             decode=planned.dataset.decode,
             origin=_origin(planned, device, batch_size),
-            pace=pace_of(config, device, batch_size),
+            pace=pace_of(config, device, batch_size, beat),
             stop=stop,
         )
         if stop:
@@ -76,7 +82,7 @@ def _arrays(planned: ExtractionPlan, store: FeatureStore) -> list[ArrayPlan]:
         arrays += plan_array(
             store, feature.spec, rows, same_pixels=feature.moved, store_format=planned.config.store_format
         )
-    return arrays
+    return take_share(arrays, planned.config.part)
 
 
 def _origin(planned: ExtractionPlan, device: torch.device, batch_size: int) -> dict[str, JsonValue]:

@@ -24,6 +24,11 @@ from .patience import Patience
 from .work import Work
 
 type Seconds = dict[str, float]
+type Beat = Callable[[int], None]
+
+
+def quiet(frames: int) -> None:
+    """Tell nobody."""
 
 
 class Pace(NamedTuple):
@@ -34,20 +39,22 @@ class Pace(NamedTuple):
         decode_threads: episodes decoded at once.
         stall_timeout_s: how long decoding or writing may stand still.
         progress: show a progress bar on stderr.
+        beat: called at every sign of progress, from any thread, with the frames run since the last one.
     """
 
     batch_size: int
     decode_threads: int = 1
     stall_timeout_s: float = 300.0
     progress: bool = False
+    beat: Beat = quiet
 
 
-def pace_of(config: ExtractConfig, device: torch.device, batch_size: int) -> Pace:
+def pace_of(config: ExtractConfig, device: torch.device, batch_size: int, beat: Beat = quiet) -> Pace:
     """The pace that a config asks for; beside a backbone that computes on the CPU one episode is decoded at once."""
     threads = config.decode_threads
     if threads is None:
         threads = min(8, max(1, (os.cpu_count() or 1) // 2)) if device.type == "cuda" else 1
-    return Pace(batch_size, threads, config.stall_timeout_s, config.progress)
+    return Pace(batch_size, threads, config.stall_timeout_s, config.progress, beat)
 
 
 class Streamed(NamedTuple):
@@ -94,7 +101,11 @@ def stream(
         patience=patience[0],
     )
     bar = tqdm(total=work.frames, unit="frame", disable=not pace.progress, file=sys.stderr)
-    with PartWriter(_committer(store, origin), patience=patience[1]) as writer, bar, closing(decoded) as batches:
+    with (
+        PartWriter(_committer(store, origin, pace.beat), patience=patience[1]) as writer,
+        bar,
+        closing(decoded) as batches,
+    ):
         seconds |= {"decode": 0.0, "forward": 0.0, "write": 0.0}
         for batch in _finished(batches, forward, stop):
             for part in _gathered(batch, forward, parts):
@@ -104,14 +115,16 @@ def stream(
             seconds["write"] = writer.seconds
             bar.set_postfix(_shares(seconds, bar.format_dict["elapsed"]), refresh=False)
             bar.update(len(batch.batch.frames))
+            pace.beat(len(batch.batch.frames))
     return Streamed(writer.written, seconds | {"write": writer.seconds})
 
 
-def _committer(store: FeatureStore, origin: Mapping[str, JsonValue]) -> Callable[[Part], None]:
+def _committer(store: FeatureStore, origin: Mapping[str, JsonValue], beat: Beat) -> Callable[[Part], None]:
     def commit(part: Part) -> None:
         spent: dict[str, JsonValue] = {**part.seconds}
         info = {**origin, "seconds": spent}
         commit_part(store, part.plan, part.number, part.values, frames=part.frame_table(), info=info)
+        beat(0)
 
     return commit
 

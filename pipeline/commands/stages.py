@@ -42,6 +42,14 @@ def extract(
     stall_timeout: Annotated[
         float, typer.Option(help="Seconds without progress in decoding or writing that end the extraction.")
     ] = 300.0,
+    part: Annotated[str | None, typer.Option(help="Only part i/N of the work: 1/4, 2/4, … in any order.")] = None,
+    engine: Annotated[str, typer.Option(help="Where workers run: local, slurm or ray.")] = "local",
+    workers: Annotated[int, typer.Option(help="Workers at once, each with a share of the work.")] = 1,
+    worker_threads: Annotated[int | None, typer.Option(help="Threads a worker; default: as one process.")] = None,
+    worker_stall: Annotated[float, typer.Option(help="Seconds until an idle worker is replaced.")] = 900.0,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="For --engine slurm: partition=gpu, timeout_min=240, gpus_per_node=1, …")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="With --plan: load the weights, run a few batches, estimate the time.")
@@ -52,12 +60,15 @@ def extract(
     missing.
     """
     from ...extract.config import ExtractConfig
+    from ...extract.engines.config import EngineConfig
+    from ...extract.share import parse_share
     from ..config import build
 
     if measure and not plan:
         raise ConfigError("--measure belongs to --plan", remedy="add --plan")
     values = {
         "manifest": manifest,
+        "part": None if part is None else parse_share(part),
         "store": store_place(store),
         "backbones": _backbones(backbone or ["lerobot/xvla-base"], revision),
         "features": None if features is None else list(named(features)),
@@ -73,6 +84,7 @@ def extract(
         "progress": not as_json,
     }
     config = build(ExtractConfig, values, source="vtt extract")
+    spread = EngineConfig(engine, workers, threads=worker_threads, stall_s=worker_stall, options=_pairs(slurm or []))
     if plan:
         from ...extract.measure import measure as measure_plan
         from ...extract.plan import plan as make_plan
@@ -82,9 +94,9 @@ def extract(
         estimate = measure_plan(planned) if measure else None
         answer(plan_json(planned, estimate), render(planned, estimate), as_json)
         return
-    from ...extract.run import extract as run_extract
+    from ...extract.engines.run import extract_with
 
-    done = run_extract(config)
+    done = extract_with(config, spread)
     answer(done.to_json(), done.render(), as_json)
 
 
@@ -162,6 +174,14 @@ def evaluate(
     }
     report = run_evaluate(build(EvalConfig, values, source="vtt eval"))
     answer(report.to_json(), terminal_table(report), as_json)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """``name=value`` texts as a mapping."""
+    for text in texts:
+        if "=" not in text.strip("="):
+            raise ConfigError("an option of the engine cannot be read", found=text, expected="name=value")
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _dotted(arguments: list[str]) -> list[str]:

@@ -35,6 +35,7 @@ class ArrayPlan:
         store_format: the format of its files.
         part_rows: rows a part; the last part may have fewer.
         channel_scale: what the numbers of an ``int8`` array are multiplied with.
+        wanted: parts that hold a wanted row, finished or not, in order.
     """
 
     index_id: str
@@ -45,6 +46,7 @@ class ArrayPlan:
     store_format: str = "zarr"
     part_rows: int = PART_ROWS
     channel_scale: ChannelScale | None = None
+    wanted: tuple[int, ...] = ()
 
     def part_range(self, part: int) -> range:
         """The rows of one part."""
@@ -166,8 +168,9 @@ def _take(waiting: dict[tuple[object, ...], None], identity: tuple[object, ...])
 
 
 def _plan(array: ArrayRef, table: pa.Table, wanted_rows: Iterable[int]) -> ArrayPlan:
-    wanted = {row // array.meta.part_rows for row in wanted_rows}
-    missing = tuple(sorted(wanted - set(array.finished_parts())))
+    wanted = sorted({row // array.meta.part_rows for row in wanted_rows})
+    finished = set(array.finished_parts())
+    missing = tuple(part for part in wanted if part not in finished)
     return ArrayPlan(
         array.index_id,
         array.spec,
@@ -177,6 +180,7 @@ def _plan(array: ArrayRef, table: pa.Table, wanted_rows: Iterable[int]) -> Array
         array.format_name,
         array.meta.part_rows,
         array.meta.channel_scale,
+        tuple(wanted),
     )
 
 

@@ -7,7 +7,7 @@ from visual_thought.extract.plan import plan
 from visual_thought.extract.plan_text import plan_json, render
 from visual_thought.extract.run import extract
 from visual_thought.extract.space import human_bytes, require_space
-from visual_thought.pipeline.errors import MachineError
+from visual_thought.pipeline.errors import MachineError, StoreError
 from visual_thought.pipeline.store import FeatureStore
 
 
@@ -76,3 +76,12 @@ def test_a_full_disk_is_named_with_what_would_fit(config):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (12_300, "12.3 kB"), (5.5e12, "5.5 TB")])
 def test_bytes_are_written_as_people_read_them(count, text):
     assert human_bytes(count) == text
+
+
+def test_a_folder_in_which_a_store_is_just_being_made_counts_as_empty(config, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / ".vtt.json.0123.tmp").touch()
+    assert plan(config()).features[0].missing == 2
+    (tmp_path / "store" / "notes.txt").touch()
+    with pytest.raises(StoreError, match="is no feature store"):
+        plan(config())
