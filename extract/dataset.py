@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ..pipeline.datasets.frames import check_frames, decode_frames
 from ..pipeline.datasets.labels import query_table, read_labels
 from ..pipeline.datasets.lerobot import frame_table, open_source
 from ..pipeline.datasets.source import LeRobotSource
-from ..pipeline.datasets.video import check_video, decode_frames
 from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.spec import Per
 from .decode import Frame
@@ -54,7 +54,7 @@ class Dataset:
             wanted = list(members)
             source = self._source_of(wanted)
             for camera in sorted({frame.camera for frame in wanted}):
-                check_video(source, episode, camera)
+                check_frames(source, episode, camera)
             for camera, of_camera in itertools.groupby(wanted, key=lambda frame: frame.camera):
                 for decoded in decode_frames(source, episode, camera, (frame.frame for frame in of_camera)):
                     yield Frame(decoded.pts_s, decoded.rgb, hashlib.sha256(decoded.rgb).hexdigest())

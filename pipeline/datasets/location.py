@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from ..errors import DatasetError
 from ..manifest import DatasetManifest
-
-INFO = Path("meta/info.json")
+from .info import INFO
 
 
 class Location(NamedTuple):

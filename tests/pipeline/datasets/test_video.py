@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from visual_thought.pipeline.datasets.lerobot import check_video, decode_frames, open_source, stream_frames
+from visual_thought.pipeline.datasets.lerobot import check_frames, decode_frames, open_source, stream_frames
 from visual_thought.pipeline.errors import DatasetError
 
 MAIN = Path("videos/observation.images.main/chunk-000/file-000.mp4")
@@ -103,18 +103,18 @@ def test_b_frames_and_distant_keyframes_do_not_disturb_the_order(with_video):
     for (episode, index), frame in zip(wanted, stream_frames(source, "main", wanted), strict=True):
         np.testing.assert_array_equal(frame.rgb, whole[episode * 10 + index][1])
     for episode in range(3):
-        check_video(source, episode, "main")
+        check_frames(source, episode, "main")
 
 
 def test_a_shorter_video_is_an_error_that_names_episode_camera_and_time(with_video):
     source = with_video(lambda path: encode(path, range(25)))
     assert len(list(decode_frames(source, 2, "main", range(5)))) == 5
-    for attempt in (lambda: list(decode_frames(source, 2, "main", range(10))), lambda: check_video(source, 2, "main")):
+    for attempt in (lambda: list(decode_frames(source, 2, "main", range(10))), lambda: check_frames(source, 2, "main")):
         with pytest.raises(DatasetError, match="episode 2, camera main, frame 5") as caught:
             attempt()
         assert "shorter than its index" in str(caught.value)
         assert f"{25 / FPS:.4f} s" in str(caught.value)
-    check_video(source, 1, "main")
+    check_frames(source, 1, "main")
 
 
 def test_a_missing_frame_is_an_error_and_never_its_neighbour(with_video):
@@ -124,7 +124,7 @@ def test_a_missing_frame_is_an_error_and_never_its_neighbour(with_video):
     with pytest.raises(DatasetError, match="episode 1, camera main, frame 3"):
         list(decode_frames(source, 1, "main", range(10)))
     with pytest.raises(DatasetError, match="episode 1, camera main, frame 3"):
-        check_video(source, 1, "main")
+        check_frames(source, 1, "main")
     assert len(list(decode_frames(source, 1, "main", [2, 4]))) == 2
 
 
