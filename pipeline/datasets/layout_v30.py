@@ -13,11 +13,11 @@ from typing import Any
 
 from ..errors import DatasetError
 from .info import INFO, Info
+from .location import EPISODES
 from .parquet import INTEGER, NUMBER, TEXT, contradiction, read_columns
 from .rows import EpisodeFiles, Tasks, check_episodes, check_tasks
 from .source import Clip, Footage, Stills
 
-EPISODES = Path("meta/episodes")
 TASKS = Path("meta/tasks.parquet")
 MAX_SECONDS = 1e9
 MAX_TASKS = 10**6

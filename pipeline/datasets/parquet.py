@@ -10,6 +10,7 @@ from ..errors import DatasetError
 
 type Kind = Callable[[pa.DataType], bool]
 
+ANY: Kind = lambda _: True  # noqa: E731
 INTEGER: Kind = pa.types.is_integer
 NUMBER: Kind = pa.types.is_floating
 TEXT: Kind = lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind)  # noqa: E731

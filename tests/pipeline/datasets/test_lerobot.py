@@ -295,6 +295,13 @@ def test_the_local_revision_is_the_content_of_the_files_that_matter(damaged, tin
     assert len(before) == len("local-") + 16
     (damaged.root / "meta/stats.json").write_text("{}")
     assert open_source(damaged).revision == before
+    change_column(damaged.root / EPISODES, "stats/action/mean", lambda values: values[::-1])
+    assert open_source(damaged).revision == before
+    column = "videos/observation.images.main/from_timestamp"
+    change_column(damaged.root / EPISODES, column, lambda times: [times[0], times[1] + 1 / 15, *times[2:]])
+    assert open_source(damaged).revision != before
+    change_column(damaged.root / EPISODES, column, lambda times: [times[0], times[1] - 1 / 15, *times[2:]])
+    assert open_source(damaged).revision == before
     with (damaged.root / MAIN).open("r+b") as file:
         file.seek(3000)
         file.write(b"x")
@@ -307,7 +314,7 @@ def test_remembered_hashes_give_the_same_revision_and_notice_a_change(damaged, t
     assert local_revision(damaged.root, cache) == fresh
     assert local_revision(damaged.root, cache) == fresh
     remembered = json.loads(cache.read_text())
-    assert len(remembered) == 4
+    assert len(remembered) == 5
     cache.write_text("torn {")
     assert local_revision(damaged.root, cache) == fresh
     change_info(damaged, robot_type="another")
