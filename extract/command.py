@@ -22,6 +22,8 @@ def remake_command(config: ExtractConfig) -> str:
         words += ["--dtype", config.dtype]
     if config.batch_size != _DEFAULTS.batch_size:
         words += ["--batch-size", str(config.batch_size)]
+    if config.on_error != _DEFAULTS.on_error:
+        words += ["--on-error", config.on_error]
     return shlex.join(words)
 
 

@@ -104,15 +104,25 @@ class ExtractionPlan:
         }
 
 
-def plan(config: ExtractConfig) -> ExtractionPlan:
+def plan(config: ExtractConfig, dataset: Dataset | None = None) -> ExtractionPlan:
     """Work out what ``extract`` would do; reads metadata and hashes only and writes nothing into the store.
+
+    Args:
+        config: what is asked for.
+        dataset: the opened manifest, if it is open already.
 
     Raises:
         ConfigError, ManifestError, DatasetError, WeightsError: what was asked for cannot be.
         StoreMismatch: a feature is not the one of ``expect_fingerprint``, or the store holds something else under
             its key.
     """
-    dataset = open_dataset(config.manifest, lerobot_home=config.lerobot_home, hash_cache=config.hash_cache)
+    if dataset is None:
+        dataset = open_dataset(
+            config.manifest,
+            lerobot_home=config.lerobot_home,
+            hash_cache=config.hash_cache,
+            missing_videos=config.on_error != "stop",
+        )
     specs = find_backbone(config.backbone).describe(
         config.checkpoint,
         features=config.features,

@@ -24,6 +24,7 @@ from .decode import DecodedBatch, decode_ahead
 from .forward import Forward, Pending
 from .parts import Part, Parts, PartWriter
 from .plan import ExtractionPlan, compare_revisions, plan, require_space
+from .skipping import leave_out_damaged
 from .work import Work, schedule
 
 Seconds = dict[str, float]
@@ -45,7 +46,7 @@ def extract(config: ExtractConfig) -> StoreManifest:
     start = time.perf_counter()
     with stop_on_signals() as stop:
         device = find_device(config.device)
-        planned = compare_revisions(plan(config))
+        planned = compare_revisions(leave_out_damaged(plan(config)))
         require_space(planned)
         if planned.complete:
             return _manifest(planned, 0, {}, start)
@@ -161,4 +162,5 @@ def _manifest(planned: ExtractionPlan, frames: int, seconds: Mapping[str, float]
         for feature in planned.features
     )
     total = time.perf_counter() - start
-    return StoreManifest(planned.config.store, features, frames, {"total": total, **seconds})
+    skipped = tuple(one.render() for one in planned.dataset.skipped)
+    return StoreManifest(planned.config.store, features, frames, {"total": total, **seconds}, skipped)

@@ -28,6 +28,9 @@ def extract(
     dtype: Annotated[str, typer.Option(help="Compute and storage type: bf16 or fp32.")] = "bf16",
     store_format: Annotated[str, typer.Option(help="Format of new arrays: zarr or hdf5.")] = "zarr",
     batch_size: Annotated[int, typer.Option(help="Frames a batch.")] = 16,
+    on_error: Annotated[
+        str, typer.Option(help="A damaged frame: stop, or skip-episode (the store says which; train refuses it).")
+    ] = "stop",
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -47,6 +50,7 @@ def extract(
         "dtype": dtype,
         "store_format": store_format,
         "batch_size": batch_size,
+        "on_error": on_error,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
         "progress": not as_json,
@@ -77,6 +81,9 @@ def train(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Train although the store is only partly extracted.")
     ] = False,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Train although damaged episodes were left out.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -91,6 +98,8 @@ def train(
         changes.append("progress=false")
     if allow_partial:
         changes.append("loader.allow_partial=true")
+    if allow_skipped:
+        changes.append("loader.allow_skipped=true")
     config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)

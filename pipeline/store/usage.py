@@ -15,7 +15,7 @@ from .listing import readable_bytes
 from .problem import counted
 from .store import FeatureStore
 
-KINDS = ("arrays", "receipts", "indexes", "snapshots", "quarantine", "temporary", "other")
+KINDS = ("arrays", "receipts", "indexes", "skipped", "snapshots", "quarantine", "temporary", "other")
 
 
 @dataclass(frozen=True)
