@@ -127,4 +127,4 @@ def _opened(value: Any, size: tuple[int, int]) -> Image.Image:
 
 def _decode(value: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     with _opened(value, size) as image:
-        return np.ascontiguousarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))  # a copy: PIL's own memory is read-only
