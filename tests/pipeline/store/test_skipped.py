@@ -5,8 +5,10 @@ import json
 import pytest
 
 from visual_thought.pipeline.errors import StoreCorrupt
+from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store.merge import merge
 from visual_thought.pipeline.store.repair import repair
+from visual_thought.pipeline.store.selection import Selection
 from visual_thought.pipeline.store.share import pull, push
 from visual_thought.pipeline.store.skipped import Skipped, read_skipped, record_skipped
 from visual_thought.pipeline.store.store import FeatureStore
@@ -50,8 +52,9 @@ def test_a_changed_file_is_found_and_repaired(store, change):
 def test_it_goes_where_the_rows_go(store, tmp_path):
     merge(tmp_path / "merged", [store.path])
     assert read_skipped(FeatureStore.open(tmp_path / "merged").layout) == [ONE]
-    url = f"file://{tmp_path}/remote"
-    push(store.path, url)
-    pull(url, tmp_path / "pulled")
+    url = StoreUrl(f"file://{tmp_path}/remote", tmp_path / "cache")
+    push(store.path, url, Selection())
+    assert read_skipped(FeatureStore.open(url).layout) == [ONE]
+    pull(url, tmp_path / "pulled", Selection())
     assert read_skipped(FeatureStore.open(tmp_path / "pulled").layout) == [ONE]
     assert measure(store.path).files["skipped"] == 1
