@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import JsonValue
 
 from ..pipeline.datasets.frames import check_frames, decode_frames
 from ..pipeline.datasets.labels import query_table, read_labels
@@ -17,7 +18,7 @@ from ..pipeline.datasets.lerobot import frame_table, open_source
 from ..pipeline.datasets.source import LeRobotSource
 from ..pipeline.errors import DatasetError
 from ..pipeline.manifest import DatasetManifest, load_manifest
-from ..pipeline.spec import Per
+from ..pipeline.spec import FeatureSpec, Per
 from ..pipeline.store.skipped import Skipped
 from .decode import Frame
 from .work import FrameId
@@ -47,6 +48,14 @@ class Dataset:
         """The query rows: the manifest's labels if it has some, else every frame with its own task."""
         labels = None if self.manifest.labels is None else read_labels(self.manifest.labels)
         return query_table(self.frames, labels, self.source)
+
+    def views(self, specs: Iterable[FeatureSpec]) -> dict[str, JsonValue]:
+        """Which of the dataset's cameras stands in which view of a backbone, for the record: ``{camera: {key, view}}``.
+
+        Every camera is put in the view that the feature's fingerprint names, one frame at a time.
+        """
+        view: dict[str, JsonValue] = {spec.name: spec.compute.get("view", 0) for spec in specs}
+        return {camera: {"key": key, "view": view} for camera, key in self.source.cameras.items()}
 
     def rows(self, per: Per) -> pa.Table:
         """The rows of a feature that belongs to frames or to queries."""

@@ -102,6 +102,7 @@ def _stream(planned: ExtractionPlan, store: FeatureStore, work: Work, backbone: 
         "device": str(backbone.device),
         "versions": versions,
         "command": remake_command(planned.config),
+        "cameras": planned.dataset.views(planned.specs),
     }
 
     def commit(part: Part) -> None:

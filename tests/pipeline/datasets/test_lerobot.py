@@ -155,6 +155,13 @@ def test_a_parquet_without_its_end_is_named(damaged):
         path.write_bytes(whole)
 
 
+def test_an_info_file_of_another_rate_is_named(damaged):
+    change_info(damaged, fps=30)
+    message = error_of(damaged)
+    assert "episode 0 frame 1 at 0.0667 s" in message
+    assert "0.0333 s at 30 Hz" in message
+
+
 @pytest.mark.parametrize("changes", [{"total_episodes": 4}, {"total_frames": 31}])
 def test_an_info_file_that_counts_otherwise_is_named(damaged, changes):
     change_info(damaged, **changes)
