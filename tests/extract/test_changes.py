@@ -13,7 +13,6 @@ from visual_thought.pipeline.errors import ConfigError, StoreMismatch
 from visual_thought.pipeline.store import FeatureStore
 
 FIRST, SECOND = "1" * 40, "2" * 40
-LABELLED = {"cameras": ["main"], "stride": 30}
 
 
 def put_on_the_hub(home: Path, commit: str, source: Path) -> None:
@@ -34,7 +33,9 @@ def put_on_the_hub(home: Path, commit: str, source: Path) -> None:
 def test_a_moved_tag_moves_the_revision_and_only_what_changed_is_made_again(
     config, manifest, recorded, tmp_path, edit_json
 ):
-    asked = {"manifest": manifest(root=None, revision="v3.0", **LABELLED), "lerobot_home": tmp_path}
+    path = manifest(revision="v3.0", cameras=["main"], stride=30)
+    edit_json(path, lambda data: data.update(root=None))
+    asked = {"manifest": path, "lerobot_home": tmp_path}
     put_on_the_hub(tmp_path, FIRST, recorded)
     extract(config(**asked))
     moved = Path(shutil.copytree(recorded, tmp_path / "moved"))
