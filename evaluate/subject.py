@@ -22,6 +22,7 @@ from ..pipeline.store import FeatureStore
 from ..train.inputs import Inputs, readable_rows, resolve_features
 from ..train.loaded import LoadedRun, load_run
 from ..train.run import pick_device, split_examples
+from ..train.skipped import admit
 from ..train.tasks.base import Examples
 from ..train.tasks.ground import GroundTask
 from .config import EvalConfig
@@ -78,9 +79,12 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
     store = FeatureStore.open(parse_place(config.store or loaded.record.store, cache=config.store_cache))
     keys = resolve_features(store, loaded.config, loaded.record)
     with ExitStack() as stack:
-        partial = loaded.config.loader.allow_partial
-        readers = {name: stack.enter_context(store.reader(key, allow_partial=partial)) for name, key in keys.items()}
+        readers = {name: stack.enter_context(store.reader(key, allow_partial=True)) for name, key in keys.items()}
         indexes = {name: readable_rows(store, key, readers[name]) for name, key in keys.items()}
+        loader, rows_of = loaded.config.loader, {key: indexes[name] for name, key in keys.items()}
+        manifest = admit(
+            store, rows_of, manifest, allow_partial=loader.allow_partial, allow_skipped=loader.allow_skipped
+        )
         examples = loaded.task.examples(manifest, indexes)
         splits = split_examples(manifest, examples, loaded.config)
         _refuse_split(config.split, splits, examples, loaded.record)

@@ -82,6 +82,11 @@ class ExtractConfig:
     """Where LeRobot keeps datasets, for a manifest without ``root``."""
     hub_cache: Path | None = None
     """The Hub's cache folder; None is the Hub's own default."""
+    on_error: Literal["stop", "skip-episode"] = "stop"
+    """What a missing or damaged frame does: end the extraction, or leave out its episode. What was left out is written
+    into the store, and training refuses it unless told otherwise."""
+    without_episodes: tuple[int, ...] | None = None
+    """Episodes to leave out because somebody proved already which are damaged; None lets ``on_error`` find out."""
     progress: bool = True
     """Show a progress bar on stderr."""
 
@@ -146,6 +151,8 @@ class StoreManifest:
     """Frames that ran through the backbone."""
     seconds: Mapping[str, float]
     """``total`` wall time, and busy time of ``load``, ``decode``, ``forward``, ``write`` (these overlap)."""
+    skipped: tuple[str, ...] = ()
+    """Episodes that were left out, and why."""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
@@ -157,5 +164,6 @@ class StoreManifest:
         for feature in self.features:
             parts = f"{counted(feature.parts_written, 'part')} written, {feature.parts_reused} were there"
             lines.append(f"  {feature.key}  {feature.rows} rows, {parts}")
+        lines += [f"  left out: {reason}" for reason in self.skipped]
         spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items())
         return "\n".join([*lines, f"  {self.frames} frames; {spent}"])

@@ -1,7 +1,7 @@
 """What an extraction would do: rows, parts, bytes, space; before any weights load."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ..pipeline.errors import ConfigError, StoreMismatch
 from ..pipeline.place import Place, folder_of
 from ..pipeline.spec import FeatureSpec, differences
 from ..pipeline.store import ArrayPlan, FeatureStore, plan_array
+from ..pipeline.store.skipped import Skipped
 from ..pipeline.store.store import is_there
 from .config import ExtractConfig
 from .dataset import Dataset, open_dataset
@@ -100,15 +101,26 @@ class ExtractionPlan:
         return all(feature.missing == 0 for feature in self.features)
 
 
-def plan(config: ExtractConfig) -> ExtractionPlan:
+def plan(config: ExtractConfig, dataset: Dataset | None = None) -> ExtractionPlan:
     """Work out what ``extract`` would do; reads metadata and hashes only and writes nothing into the store.
+
+    Args:
+        config: what is asked for.
+        dataset: the opened manifest, if it is open already.
 
     Raises:
         ConfigError, ManifestError, DatasetError, WeightsError: what was asked for cannot be.
         StoreMismatch: a feature is not the one of ``expect_fingerprint``, or the store holds something else under
             its key.
     """
-    dataset = open_dataset(config.manifest, lerobot_home=config.lerobot_home, hash_cache=config.hash_cache)
+    if dataset is None:
+        dataset = open_dataset(
+            config.manifest,
+            lerobot_home=config.lerobot_home,
+            hash_cache=config.hash_cache,
+            missing_videos=config.on_error != "stop",
+        )
+        dataset = dataset.without(_named(dataset, config.without_episodes or ()))
     described = describe_backbones(config, dataset.frame_size)
     specs = [spec for one in described for spec in one.specs]
     store = open_if_there(config.store)
@@ -117,6 +129,14 @@ def plan(config: ExtractConfig) -> ExtractionPlan:
         _require_fingerprint(name, [spec for spec in specs if spec.name == name], expected, known)
     features = tuple(_plan_feature(spec, dataset, store, known, config.store_format) for spec in specs)
     return of_share(ExtractionPlan(config, dataset, described, features, _free_bytes(config.store)))
+
+
+def _named(dataset: Dataset, episodes: Iterable[int]) -> list[Skipped]:
+    repo_id, revision = dataset.source.repo_id, dataset.source.revision
+    return [
+        Skipped(repo_id=repo_id, revision=revision, episode_index=episode, reason="left out by name")
+        for episode in episodes
+    ]
 
 
 def open_if_there(place: Place) -> FeatureStore:

@@ -22,6 +22,7 @@ from .described import load_backbones
 from .devices import find_device
 from .plan import ExtractionPlan, compare_revisions, plan
 from .share import take_share
+from .skipping import leave_out_damaged
 from .space import require_space
 from .stream import Beat, pace_of, quiet, stream
 from .work import schedule
@@ -47,7 +48,7 @@ def extract(config: ExtractConfig, *, beat: Beat = quiet) -> StoreManifest:
     start = time.perf_counter()
     with stop_on_signals() as stop:
         device = find_device(config.device)
-        planned = compare_revisions(plan(config), beat)
+        planned = compare_revisions(leave_out_damaged(plan(config), beat), beat)
         require_space(planned)
         if planned.complete:
             return _manifest(planned, 0, {}, start)
@@ -96,6 +97,7 @@ def _origin(planned: ExtractionPlan, device: torch.device, batch_size: int) -> d
         "versions": versions,
         "batch_size": batch_size,
         "command": remake_command(config, batch_size),
+        "cameras": planned.dataset.views(planned.specs),
     }
 
 
@@ -112,4 +114,5 @@ def _manifest(planned: ExtractionPlan, frames: int, seconds: Mapping[str, float]
         for feature in planned.features
     )
     total = time.perf_counter() - start
-    return StoreManifest(planned.config.store, features, frames, {"total": total, **seconds})
+    skipped = tuple(one.render() for one in planned.dataset.skipped)
+    return StoreManifest(planned.config.store, features, frames, {"total": total, **seconds}, skipped)

@@ -174,7 +174,7 @@ class _Batches(Sequence[Batch]):
             asked[position[code]].add(instruction)
         for array in self.missing:
             rows = array.rows(first, last)
-            for row, text in zip(rows, instructions(array.plan.table.take(rows)), strict=True):
+            for row, text in zip(rows, instructions(array.plan.table.take(pa.array(rows, pa.int64()))), strict=True):
                 at = position[int(array.codes[row])]
                 places.setdefault(Key(array.plan.spec.key, frames[at], text), []).append(Place(array.number, row))
                 if text is not None:  # a part of an older, larger plan is finished whole

@@ -15,6 +15,7 @@ from ..config import ExtractConfig, StoreManifest
 from ..plan import ExtractionPlan, compare_revisions, of_share, open_if_there, plan
 from ..run import extract
 from ..share import Share, split_share, take_share
+from ..skipping import leave_out_damaged
 from ..space import require_space
 from ..work import frame_ids, schedule
 from .config import ENGINES, EngineConfig
@@ -46,14 +47,16 @@ def extract_with(config: ExtractConfig, engine: EngineConfig) -> StoreManifest:
     start_s = time.perf_counter()
     run = load_engine(engine.engine)
     with stop_on_signals() as stop:
-        whole = compare_revisions(plan(replace(config, part=None)))
+        whole = compare_revisions(leave_out_damaged(plan(replace(config, part=None))))
         config = replace(config, batch_size=_batch_size(whole))
         planned = of_share(replace(whole, config=config))
         require_space(planned)
         work = _shared_out(whole, split_share(config.part, engine.workers))
         if not work:
             return extract(config)
-        jobs = [Job(replace(config, part=share, progress=False), slot) for slot, share in enumerate(work)]
+        left_out = tuple(skipped.episode_index for skipped in whole.dataset.skipped)
+        settled = replace(config, progress=False, without_episodes=left_out)
+        jobs = [Job(replace(settled, part=share), slot) for slot, share in enumerate(work)]
         bar = tqdm(total=_frames(planned), unit="frame", disable=not config.progress)
         with bar, run(engine, config) as start:
 

@@ -50,6 +50,9 @@ def extract(
     slurm: Annotated[
         list[str] | None, typer.Option(help="For --engine slurm: partition=gpu, timeout_min=240, gpus_per_node=1, …")
     ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="A damaged frame: stop, or skip-episode (the store says which; train refuses it).")
+    ] = "stop",
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="With --plan: load the weights, run a few batches, estimate the time.")
@@ -79,6 +82,7 @@ def extract(
         "decode_threads": decode_threads,
         "compile": compile_it,
         "stall_timeout_s": stall_timeout,
+        "on_error": on_error,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
         "progress": not as_json,
@@ -123,6 +127,9 @@ def train(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Train although the store is only partly extracted.")
     ] = False,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Train although damaged episodes were left out.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -137,6 +144,8 @@ def train(
         changes.append("progress=false")
     if allow_partial:
         changes.append("loader.allow_partial=true")
+    if allow_skipped:
+        changes.append("loader.allow_skipped=true")
     config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)

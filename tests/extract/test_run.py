@@ -93,6 +93,7 @@ def test_receipts_carry_seconds_host_versions_and_the_proof_of_every_frame(confi
     assert info["seconds"]["forward"] > 0 < info["seconds"]["decode"]
     assert info["host"]
     assert {"torch", "lerobot", "transformers"} <= set(info["versions"])
+    assert info["cameras"] == {"main": {"key": "observation.images.main", "view": {"z": 0, "r": 0}}}
     frames = FeatureStore.open(asked.store).frames("r")
     decoded = list(open_dataset(asked.manifest).decode(frame_ids(frames)))
     assert frames["pts_s"].to_pylist() == [frame.pts_s for frame in decoded]
