@@ -6,6 +6,7 @@ and blanks percent-encoded.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from .config import BackboneConfig
 FORM = "[KIND=]CHECKPOINT[?option=value&…]"
 DEFAULT_KIND = "xvla"
 
-_KIND = re.compile(r"([a-z][a-z0-9_]*)=(.*)", re.DOTALL)
+_KIND = re.compile(r"([a-z][a-z0-9_-]*)=(.*)", re.DOTALL)
 _SIZE = re.compile(r"([1-9]\d*)x([1-9]\d*)")
 
 
@@ -43,7 +44,7 @@ def parse_backbone(text: str) -> BackboneConfig:
 def name_backbone(backbone: BackboneConfig) -> str:
     """The word that :func:`parse_backbone` reads as this backbone; a checkpoint that is there by its absolute path."""
     folder = Path(backbone.checkpoint)
-    checkpoint = str(folder.absolute()) if folder.exists() else backbone.checkpoint
+    checkpoint = os.path.abspath(folder) if folder.exists() else backbone.checkpoint
     said = {"features": ",".join(backbone.features), "revision": backbone.revision, "resize": backbone.resize}
     if backbone.image_size is not None:
         said["image_size"] = "x".join(map(str, backbone.image_size))

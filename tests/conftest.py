@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,12 @@ def tiny_manifest(tiny_dataset) -> DatasetManifest:
         simulated=True,
         root=tiny_dataset,
     )
+
+
+@pytest.fixture
+def drawn() -> Callable[[int, int, str], np.ndarray]:
+    """``drawn(episode, frame, camera)``: the picture that was recorded, no codec in between."""
+    return lambda episode, frame, camera: tiny_frame(episode, frame)[f"observation.images.{camera}"]
 
 
 def tiny_frame(episode: int, frame: int) -> dict[str, np.ndarray]:

@@ -48,14 +48,7 @@ def encoded(image: Image.Image, kind: str = "PNG") -> dict:
     return {"bytes": buffer.getvalue(), "path": "/etc/hostname"}
 
 
-def drawn(episode: int, frame: int, camera: str) -> np.ndarray:
-    """The picture that was recorded: no codec stands between."""
-    from conftest import tiny_frame
-
-    return tiny_frame(episode, frame)[f"observation.images.{camera}"]
-
-
-def test_every_picture_is_the_one_that_was_recorded(pictures):
+def test_every_picture_is_the_one_that_was_recorded(pictures, drawn):
     source = open_source(pictures)
     assert source.all_cameras == ("main", "top")
     for camera in source.cameras:
@@ -67,7 +60,7 @@ def test_every_picture_is_the_one_that_was_recorded(pictures):
 
 
 @pytest.mark.parametrize("row_group_size", [1, 4, 30])
-def test_any_order_and_any_row_groups_give_the_same_pictures(with_picture, row_group_size):
+def test_any_order_and_any_row_groups_give_the_same_pictures(with_picture, drawn, row_group_size):
     source = with_picture(0, encoded(Image.fromarray(drawn(0, 0, "main"))), row_group_size=row_group_size)
     wanted = [(2, 9), (0, 0), (1, 3), (1, 3), (0, 7), (2, 0)]
     for (episode, index), frame in zip(wanted, stream_frames(source, "main", wanted), strict=True):
@@ -105,7 +98,7 @@ def test_what_is_no_picture_of_the_camera_is_an_error_before_anything_is_decoded
         list(decode_frames(source, 1, "main", range(10)))
 
 
-def test_a_cut_or_flipped_picture_is_an_error_at_its_own_frame(with_picture):
+def test_a_cut_or_flipped_picture_is_an_error_at_its_own_frame(with_picture, drawn):
     whole = encoded(Image.fromarray(drawn(1, 4, "main")))["bytes"]
     for damage in (
         whole[:-40],
