@@ -83,10 +83,12 @@ def _describe(
 
 
 def _names(backbone: BackboneConfig, config: ExtractConfig) -> tuple[str, ...]:
-    known = find_backbone(backbone.kind).features
+    kind = find_backbone(backbone.kind)
     if backbone.features:
         return backbone.features
-    return known if config.features is None else tuple(name for name in config.features if name in known)
+    if config.features is None:
+        return kind.usual or kind.features
+    return tuple(name for name in config.features if name in kind.features)
 
 
 def _require_makers(config: ExtractConfig) -> None:

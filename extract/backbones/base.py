@@ -106,3 +106,5 @@ class BackboneKind(NamedTuple):
     """Its own options and what they are if not given."""
     checkpoint: str | None = None
     """The Hub id of the checkpoint that is meant where none is named; None if there is no usual one."""
+    usual: tuple[str, ...] = ()
+    """The features that are meant where none is named; () is all of them."""

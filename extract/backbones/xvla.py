@@ -121,7 +121,7 @@ def load(
     return XVLABackbone(vlm, specs, device=device, text=text, tokenizer=tokenizer)
 
 
-XVLA = BackboneKind(describe=describe, load=load, features=FEATURES, checkpoint=CHECKPOINT)
+XVLA = BackboneKind(describe=describe, load=load, features=FEATURES, checkpoint=CHECKPOINT, usual=("z", "r"))
 
 
 def _load_vlm(folder: Path) -> Any:
