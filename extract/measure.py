@@ -96,7 +96,7 @@ def measure(planned: ExtractionPlan) -> Estimate | None:
     whole = schedule(arrays, planned.frames, planned.queries, pace.batch_size)
     with stop_on_signals() as stop, tempfile.TemporaryDirectory(prefix=".vtt-measure-", dir=_beside(planned)) as folder:
         for name, batches in (("warm", 1), ("sample", SAMPLE_BATCHES)):
-            wanted = {frame for batch in whole.batches[:batches] for frame in batch.frames}
+            wanted = set(frame_ids(planned.frames.slice(0, batches * pace.batch_size)))
             store = FeatureStore.create(Path(folder) / name)
             work = _sample(planned, store, wanted, pace.batch_size)
             start = time.perf_counter()

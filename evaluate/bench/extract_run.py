@@ -26,7 +26,6 @@ from .table import Case, StoreBench
 
 type Size = Literal["tiny", "full-size"]
 
-EPISODE_FRAMES = 40
 BATCH_SIZE = 16
 
 
@@ -129,8 +128,9 @@ def _load(checkpoint: Path, device: torch.device) -> Backbone:
 
 def _dataset(folder: Path, frames: int, *, quiet: bool) -> Dataset:
     """Two cameras, so an episode has twice as many frames as it is long; without labels every frame has its task."""
-    episodes = max(3, -(-frames // (2 * EPISODE_FRAMES)))
-    config = CubesConfig(folder / "cubes", episodes=episodes, frames=EPISODE_FRAMES, workers=0, progress=not quiet)
+    length = min(40, max(12, frames // 6))
+    episodes = max(3, -(-frames // (2 * length)))
+    config = CubesConfig(folder / "cubes", episodes=episodes, frames=length, workers=0, progress=not quiet)
     manifest = replace(write_cubes(config), labels=None)
     return Dataset(manifest, open_source(manifest))
 
