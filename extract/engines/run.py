@@ -48,8 +48,10 @@ def extract_with(config: ExtractConfig, engine: EngineConfig) -> StoreManifest:
         if not work:
             return extract(config)
         jobs = [Job(replace(config, part=share, progress=False), slot) for slot, share in enumerate(work)]
-        bar = tqdm(total=_frames(planned), unit="frame", disable=not config.progress)
-        with bar, run(engine, config) as start:
+        with (
+            run(engine, config) as start,
+            tqdm(total=_frames(planned), unit="frame", disable=not config.progress) as bar,
+        ):
 
             def show(frames: int) -> None:
                 bar.update(min(frames, (bar.total or 0) - bar.n))

@@ -62,7 +62,7 @@ def test_a_worker_that_hangs_is_replaced(asked: ExtractConfig, single: Path, cap
 def test_a_signal_to_the_command_ends_its_workers_and_the_same_command_resumes(
     asked: ExtractConfig, number: signal.Signals, tmp_path: Path
 ) -> None:
-    asked = replace(asked, image_size=(112, 112))  # takes long enough to be stopped in the middle
+    asked = replace(asked, image_size=(224, 224))  # takes long enough to be stopped in the middle
     write_job(tmp_path, Job(asked, threads=1))
     code = """if True:
         import pathlib, sys
