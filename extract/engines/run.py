@@ -57,8 +57,10 @@ def extract_with(config: ExtractConfig, engine: EngineConfig) -> StoreManifest:
         left_out = tuple(skipped.episode_index for skipped in whole.dataset.skipped)
         settled = replace(config, progress=False, without_episodes=left_out)
         jobs = [Job(replace(settled, part=share), slot) for slot, share in enumerate(work)]
-        bar = tqdm(total=_frames(planned), unit="frame", disable=not config.progress)
-        with bar, run(engine, config) as start:
+        with (
+            run(engine, config) as start,
+            tqdm(total=_frames(planned), unit="frame", disable=not config.progress) as bar,
+        ):
 
             def show(frames: int) -> None:
                 bar.update(min(frames, (bar.total or 0) - bar.n))

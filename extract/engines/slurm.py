@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from ...pipeline.config import parse_yaml
-from ...pipeline.errors import ConfigError, MissingDependency
+from ...pipeline.errors import ConfigError, MachineError, MissingDependency, VisualThoughtError
 from ..config import ExtractConfig
 from .config import EngineConfig
 from .job import Job, Outcome, Pulse, read_outcome, read_pulse, run_folder, write_job
@@ -98,13 +98,14 @@ def run_on_slurm(engine: EngineConfig, config: ExtractConfig) -> Iterator[Start]
 
     Raises:
         MissingDependency: submitit is not installed.
-        ConfigError: SLURM is not there, or a parameter is not one.
+        MachineError: SLURM is not there.
+        ConfigError: a parameter is not one.
     """
     submitit = _import_submitit()
     root = _folder(engine, config)
     try:
         executor = _executor(submitit, engine.options, root / "logs")
-    except ConfigError:
+    except VisualThoughtError:
         _remove(root)
         raise
 
@@ -157,6 +158,12 @@ def _executor(submitit: ModuleType, options: Mapping[str, object], logs: Path) -
     try:
         executor = submitit.AutoExecutor(logs, cluster=cluster, **{f"{cluster}_python": f"{sys.executable} -P"})
         executor.update_parameters(**({"name": "vtt-extract"} | parameters))
-    except (NameError, AssertionError, ValueError, RuntimeError) as error:
+    except RuntimeError as error:  # it looked for srun
+        raise MachineError(
+            "this machine has no SLURM",
+            found=str(error),
+            remedy="run the same command on a login node; --slurm cluster=local tries it on this machine",
+        ) from error
+    except (NameError, AssertionError, ValueError) as error:
         raise ConfigError("SLURM does not take this", found=str(error), expected="parameters of submitit") from error
     return executor

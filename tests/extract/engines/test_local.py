@@ -59,7 +59,7 @@ def test_a_worker_that_hangs_is_replaced(asked: ExtractConfig, single: Path, cap
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_signal_to_the_command_ends_its_workers_and_the_same_command_resumes(
+def test_a_signal_to_the_command_ends_even_a_worker_that_hangs_and_the_same_command_resumes(
     asked: ExtractConfig, number: signal.Signals, tmp_path: Path
 ) -> None:
     asked = replace(asked, image_size=(112, 112))  # takes long enough to be stopped in the middle
@@ -72,7 +72,7 @@ def test_a_signal_to_the_command_ends_its_workers_and_the_same_command_resumes(
         from visual_thought.pipeline.errors import Interrupted
         job = Job.from_text(pathlib.Path(sys.argv[1]).read_text())
         try:
-            extract_with(job.config, EngineConfig("local", 2, threads=1))
+            extract_with(job.config, EngineConfig("local", 2, threads=1, stop_s=5.0))
         except Interrupted as error:
             sys.exit(error.exit_code)
     """
@@ -83,6 +83,7 @@ def test_a_signal_to_the_command_ends_its_workers_and_the_same_command_resumes(
             assert command.poll() is None
             assert time.monotonic() - began < 120
             time.sleep(0.02)
+        os.kill(descendants(WORKER)[0], signal.SIGSTOP)  # one that cannot listen
         command.send_signal(number)
         sent = time.monotonic()
         assert command.wait(60) == Interrupted.exit_code
