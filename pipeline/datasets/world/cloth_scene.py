@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .cloth import GRIP_INSET, SIGNS, BoxPlace, Cloth, Fold, Hold, drape, frame, free_corners, grid, middle
-from .scene import BOX_SIZE, REACH_X, REACH_Y, Looks, Scene, draw_cameras, draw_looks
+from .scene import BOX_SIZE, REACH_Y, Looks, Scene, draw_cameras, draw_looks
 
 Pattern = Literal["plain", "stripes", "checks", "dots"]
 FABRICS = (  # colour, second colour of the pattern
@@ -21,7 +21,8 @@ FABRICS = (  # colour, second colour of the pattern
     ((0.82, 0.52, 0.48), (0.94, 0.88, 0.84)),
 )
 CLEARANCE = 0.012  # metres between cloth and box
-CENTRE_X, CENTRE_Y = (0.155, 0.245), (-0.105, 0.105)
+CENTRE_X, CENTRE_Y = (0.155, 0.235), (-0.105, 0.105)
+BOX_X = (0.165, 0.245)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def draw_cloth_scene(rng: np.random.Generator, *, height: int, width: int, prese
     fabric = _draw_fabric(rng, looks)
     while True:
         box = BoxPlace(
-            float(rng.uniform(0.17, REACH_X[1])),
+            float(rng.uniform(*BOX_X)),
             float(rng.choice([-1, 1]) * rng.uniform(0.075, REACH_Y[1])),
             float(rng.uniform(-0.4, 0.4)),
         )
@@ -129,7 +130,7 @@ def _clear(cloth: Cloth, hold: Hold, box: BoxPlace) -> bool:
     c, s = np.cos(box.yaw), np.sin(box.yaw)
     local = np.abs((points - [box.x, box.y]) @ np.array([[c, -s], [s, c]]))
     off_box = (local.max(axis=1) > BOX_SIZE[0] / 2 + CLEARANCE).all()
-    return bool(off_box and np.linalg.norm(points, axis=1).min() > 0.075 and points[:, 0].max() < 0.36)
+    return bool(off_box and np.linalg.norm(points, axis=1).min() > 0.075 and points[:, 0].max() < 0.33)
 
 
 def _draw_fabric(rng: np.random.Generator, looks: Looks) -> Fabric:
