@@ -85,7 +85,7 @@ def save_published(folder: Path, trained: Trained) -> None:
     folder.mkdir(parents=True)
     centre = {f"module.instance_center_estimator.{k}": v for k, v in trained.localiser.state_dict().items()}
     detector = {f"module.{k}": v.contiguous() for k, v in trained.detector.state_dict().items()}
-    common = {"optim_state_dict": {}, "criterion_state_dict": {}, "center_optim_state_dict": {}}
+    common: dict[str, Any] = {"optim_state_dict": {}, "criterion_state_dict": {}, "center_optim_state_dict": {}}
     common |= {"epoch": 1, "logger_data": trained.log}
     bare = {k: v for k, v in centre.items() if "running_" not in k and "num_batches" not in k}
     torch.save(common | {"model_state_dict": detector, "center_model_state_dict": bare}, folder / DETECTOR_FILE)

@@ -5,13 +5,14 @@ crops first and whole images last; the localiser learns on maps of scenes that t
 the end so that the fixed threshold of the decoding is the best one on some of them.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -59,7 +60,7 @@ class Batch(NamedTuple):
 
 def train_detector(detector: nn.Module, views: Views, config: CornerConfig) -> list[float]:
     """Train in place; returns the loss of every step."""
-    detector.train().to(memory_format=torch.channels_last)
+    _lay_out(detector.train(), torch.channels_last)
     total = config.crop_steps + config.whole_steps
     optimiser = torch.optim.AdamW(detector.parameters(), lr=config.lr, weight_decay=0.02)
     trace = []
@@ -76,7 +77,7 @@ def train_detector(detector: nn.Module, views: Views, config: CornerConfig) -> l
             nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
             optimiser.step()
             trace.append(loss.item())
-    detector.eval().to(memory_format=torch.contiguous_format)
+    _lay_out(detector.eval(), torch.contiguous_format)
     return trace
 
 
@@ -97,7 +98,7 @@ def train_localiser(
         answer = localiser(maps[rows].float())
         loss = ((answer - wanted).square() * (1 + PEAK_WEIGHT * wanted)).mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         trace.append(loss.item())
     localiser.eval()
@@ -107,13 +108,13 @@ def train_localiser(
 @torch.inference_mode()
 def predict(detector: nn.Module, views: Views, batch_size: int = 8) -> Float[Tensor, "n 6 h w"]:
     """The detector's maps of every view, in half precision."""
-    images = torch.from_numpy(views.images)
-    return torch.cat([detector(part.float() / 255).half() for part in images.split(batch_size)])
+    parts = torch.split(torch.from_numpy(views.images), batch_size)
+    return torch.cat([detector(part.float() / 255).half() for part in parts])
 
 
 def score_corners(decode: Decode, maps: Float[Tensor, "n 6 h w"], views: Views, least: float) -> PointScores:
     """Precision, recall and F1 of decoded corners against the visible ones, at :data:`WITHIN_PX`."""
-    found = [points for part in maps.split(8) for points in decode(part.float(), least)]
+    found = [points for part in torch.split(maps, 8) for points in decode(part.float(), least)]
     true = [corners[seen] for corners, seen in zip(views.corners, views.visible, strict=True)]
     return score_points(found, true, within_px=WITHIN_PX)
 
@@ -138,7 +139,7 @@ def sample(views: Views, rng: np.random.Generator, *, crop: int | None) -> Batch
 
 def _cut(
     views: Views, row: int, rng: np.random.Generator, crop: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[UInt8[np.ndarray, "3 h w"], Float[np.ndarray, "4 2"], Float[np.ndarray, "4 2"]]:
     """Image and points of one training example; a crop lies round a corner, more or less."""
     image, corners, inward = views.images[row], views.corners[row], views.inward[row]
     if crop:
@@ -156,10 +157,17 @@ def _cut(
     return image, corners, inward
 
 
+def _lay_out(module: nn.Module, form: torch.memory_format) -> None:
+    """The weights of its convolutions in another order in memory: the values stay."""
+    for value in module.parameters():
+        if value.dim() == 4:
+            value.data = value.data.contiguous(memory_format=form)
+
+
 def _size(maps: Tensor) -> tuple[int, int]:
     return int(maps.shape[-2]), int(maps.shape[-1])
 
 
 def _schedule(step: int, steps: int) -> float:
     """Warm-up over the first twentieth, then a cosine to nearly zero."""
-    return min(1.0, (step + 1) / max(0.05 * steps, 1)) * (0.02 + 0.98 * (1 + np.cos(np.pi * step / steps)) / 2)
+    return min(1.0, (step + 1) / max(0.05 * steps, 1)) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))

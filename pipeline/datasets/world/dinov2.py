@@ -133,7 +133,7 @@ def losses(model: "nn.ModuleDict", batch: "Batch") -> "dict[str, Tensor]":
     """The pretext's terms: object shares and colours of the patches, the states that the CLS token tells."""
     import torch.nn.functional as F
 
-    heads = model["heads"]
+    heads: Any = model["heads"]
     tokens = model["encoder"](pixel_values=batch.pixels).last_hidden_state  # (b, 257, d)
     side = int((tokens.shape[1] - 1) ** 0.5)
     shares = shares_of(model, tokens)  # (b, o, 14, 14)
@@ -151,9 +151,10 @@ def shares_of(model: "nn.ModuleDict", tokens: "Tensor") -> "Tensor":
     """Logits (b, o, 14, 14) of the objects' shares, read linearly from the patch tokens (b, 1 + 16 * 16, d)."""
     import torch.nn.functional as F
 
-    logits: Tensor = model["heads"]["shares"](tokens[:, 1:])
+    heads: Any = model["heads"]
+    logits: Tensor = heads["shares"](tokens[:, 1:])  # (b, 256, o)
     side = int(logits.shape[1] ** 0.5)
-    maps = logits.transpose(1, 2).unflatten(2, (side, side))
+    maps = logits.transpose(1, 2).reshape(len(logits), -1, side, side)
     return F.interpolate(maps, size=(14, 14), mode="bilinear", align_corners=False)
 
 
