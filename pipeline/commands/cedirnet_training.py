@@ -136,7 +136,14 @@ def _train(config: "CornerConfig", sizes: Sizes, seed: int, workers: int, clock:
 
     from ...extract.backbones.cedirnet.localiser import LEARNED_SCORE
     from ..datasets.world.corner_scenes import draw_views
-    from ..datasets.world.corner_training import best_threshold, predict, train_detector, train_localiser
+    from ..datasets.world.corner_training import (
+        LEAST,
+        best_threshold,
+        find_corners,
+        predict,
+        train_detector,
+        train_localiser,
+    )
 
     detector, localiser = _networks(seed)
     views = draw_views(sizes.train, seed=3 * seed, workers=workers)
@@ -147,7 +154,7 @@ def _train(config: "CornerConfig", sizes: Sizes, seed: int, workers: int, clock:
     maps, kept = predict(detector, others), slice(0, max(len(others) - CALIBRATION, len(others) // 2))
     answers = train_localiser(localiser, maps[kept], others.take(kept), config)
     rest = slice(kept.stop, len(others))
-    least = best_threshold(_decoder(localiser), maps[rest], others.take(rest))
+    least = best_threshold(find_corners(_decoder(localiser), maps[rest], LEAST), others.take(rest))
     _rescale(localiser, LEARNED_SCORE / least)
     clock.stop("localiser")
     log = {"loss": [np.float64(x) for x in losses], "localiser": [np.float64(x) for x in answers]}
@@ -163,7 +170,7 @@ def _decoder(localiser: "nn.Module") -> "Decode":
     @torch.inference_mode()
     def decode(maps: Any, least: float) -> Any:
         found = find_peaks(localiser(maps), localiser.gaussian_blur, maps, least)  # type: ignore[arg-type]
-        return [points.xy.numpy() for points in found]
+        return [torch.cat([points.xy, points.score[:, None]], dim=1).numpy() for points in found]
 
     return decode
 
@@ -187,12 +194,13 @@ def _score(folder: Path, sizes: Sizes, seed: int, workers: int, clock: Stopwatch
     """Of the converted files, on scenes that nothing was trained on."""
     from ...extract.backbones import cedirnet
     from ..datasets.world.corner_scenes import draw_views
-    from ..datasets.world.corner_training import WITHIN_PX, predict, score_corners
+    from ..datasets.world.corner_training import WITHIN_PX, find_corners, predict, score_corners
 
     held_out = draw_views(sizes.held_out, seed=3 * seed + 2, workers=workers)
     model = cedirnet.load(folder)
-    maps = predict(model, held_out)
-    scores = score_corners(_decoder(model.localiser), maps, held_out, model.least_score)
+    scores = score_corners(
+        find_corners(_decoder(model.localiser), predict(model, held_out), model.least_score), held_out
+    )
     clock.stop("score")
     return {
         "corner_f1": round(scores.f1, 4),

@@ -25,7 +25,10 @@ WITHIN_PX = 10.0  # a found corner is right within this distance
 SIGMA_PX = 2.5  # of the localiser's peaks
 PEAK_WEIGHT = 30.0  # of a pixel at a peak against one far from any
 
-Decode = Callable[[Float[Tensor, "b 6 h w"], float], list[Float[np.ndarray, "n 2"]]]
+LEAST = 0.10  # response of the localiser below which no threshold is tried
+
+Found = list[Float[np.ndarray, "p 3"]]
+Decode = Callable[[Float[Tensor, "b 6 h w"], float], Found]
 
 
 @dataclass(frozen=True)
@@ -131,17 +134,22 @@ def predict(detector: nn.Module, views: Views, batch_size: int = 8) -> Float[Ten
     return torch.cat([detector(part.float() / 255).half() for part in parts])
 
 
-def score_corners(decode: Decode, maps: Float[Tensor, "n 6 h w"], views: Views, least: float) -> PointScores:
-    """Precision, recall and F1 of decoded corners against the visible ones, at :data:`WITHIN_PX`."""
-    found = [points for part in torch.split(maps, 8) for points in decode(part.float(), least)]
+def find_corners(decode: Decode, maps: Float[Tensor, "n 6 h w"], least: float) -> list[Float[np.ndarray, "p 3"]]:
+    """(x, y, score) of the corners decoded from every image's maps, best first, scores above ``least``."""
+    return [points for part in torch.split(maps, 8) for points in decode(part.float(), least)]
+
+
+def score_corners(found: Found, views: Views, least: float = -math.inf) -> PointScores:
+    """Hits among the found corners with a score above ``least``, against the visible ones, at :data:`WITHIN_PX`."""
+    kept = [points[points[:, 2] > least, :2] for points in found]
     true = [corners[seen] for corners, seen in zip(views.corners, views.visible, strict=True)]
-    return score_points(found, true, within_px=WITHIN_PX)
+    return score_points(kept, true, within_px=WITHIN_PX)
 
 
-def best_threshold(decode: Decode, maps: Float[Tensor, "n 6 h w"], views: Views) -> float:
-    """The threshold on the localiser's response with the highest F1, of 0.15, 0.20, … 0.90."""
-    grid = [round(0.15 + 0.05 * k, 2) for k in range(16)]
-    return max(grid, key=lambda least: score_corners(decode, maps, views, least).f1)
+def best_threshold(found: Found, views: Views) -> float:
+    """The threshold on the scores with the highest F1, of 0.10, 0.14, … 0.90."""
+    grid = [round(LEAST + 0.04 * k, 2) for k in range(21)]
+    return max(grid, key=lambda least: score_corners(found, views, least).f1)
 
 
 def sample(views: Views, rng: np.random.Generator, *, size: int) -> Batch:

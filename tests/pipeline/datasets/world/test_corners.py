@@ -18,6 +18,7 @@ from visual_thought.pipeline.datasets.world.corner_training import (
     best_threshold,
     halve,
     sample,
+    score_corners,
     train_detector,
 )
 from visual_thought.pipeline.errors import ConfigError
@@ -154,19 +155,15 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_losses(views: Views) ->
 
 
 def test_the_threshold_is_the_one_with_the_best_f1(views: Views) -> None:
-    seen = [corners[visible] for corners, visible in zip(views.corners, views.visible, strict=True)]
-    state = {"image": 0}
-
-    def decode(maps: torch.Tensor, least: float) -> list[np.ndarray]:
-        points = seen[state["image"] : state["image"] + len(maps)]
-        state["image"] = (state["image"] + len(maps)) % len(seen)
-        return (
-            [p if least >= 0.5 else np.concatenate([p, p + 60, p - 60]) for p in points]
-            if least < 0.7
-            else [p[:1] for p in points]
-        )
-
-    assert 0.5 <= best_threshold(decode, torch.zeros(len(views), 6, 1, 1), views) < 0.7
+    """True corners score 0.6, false ones 0.4: everything between is best."""
+    found = []
+    for corners, visible in zip(views.corners, views.visible, strict=True):
+        right = np.column_stack([corners[visible], np.full(visible.sum(), 0.6)])
+        found.append(np.concatenate([right, [[-50.0, -50.0, 0.4]]]))
+    assert 0.4 <= best_threshold(found, views) < 0.6
+    assert score_corners(found, views, 0.5).f1 == 1
+    assert score_corners(found, views).hits == int(views.visible.sum())
+    assert score_corners(found, views).precision < 1
 
 
 def test_training_writes_the_authors_files_and_what_the_converter_makes_of_them(tmp_path) -> None:
