@@ -80,8 +80,8 @@ def draw_scene(rng: np.random.Generator, *, height: int, width: int, target: str
         box_x=box_x,
         box_y=box_y,
         box_yaw=rng.uniform(-0.4, 0.4),
-        looks=_draw_looks(rng),
-        cameras=_draw_cameras(rng, height, width),
+        looks=draw_looks(rng),
+        cameras=draw_cameras(rng, height, width),
     )
 
 
@@ -100,7 +100,8 @@ def _draw_places(rng: np.random.Generator, count: int) -> list[tuple[float, floa
             return places
 
 
-def _draw_looks(rng: np.random.Generator) -> Looks:
+def draw_looks(rng: np.random.Generator) -> Looks:
+    """A random table, light and sensor."""
     base, grain, kind = TABLES[rng.integers(len(TABLES))]
     tint = rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 2.0)
@@ -119,7 +120,7 @@ def _draw_looks(rng: np.random.Generator) -> Looks:
     )
 
 
-def _draw_cameras(rng: np.random.Generator, height: int, width: int) -> dict[str, Camera]:
+def draw_cameras(rng: np.random.Generator, height: int, width: int) -> dict[str, Camera]:
     """``main`` looks across the table at the robot, ``top`` looks down on it; both a little off in each episode."""
 
     def jitter(scale: float) -> Float[np.ndarray, "3"]:
