@@ -87,8 +87,6 @@ class StoreUrl:
         """Itself: a URL is absolute."""
         return self
 
-        return open_remote(self).has("vtt.json")
-
 
 Place = StoreUrl | Path
 """Where a store is."""
