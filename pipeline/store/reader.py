@@ -37,7 +37,7 @@ class RowReader:
         allow_partial: open although parts are missing; their rows cannot be read.
         only_rows: open only the parts that hold these global rows; the others count neither as there nor as missing.
         engine: ``direct`` reads the files itself, ``library`` through zarr-python or h5py, with the same results and
-            far slower; ``auto`` is ``direct`` wherever the system has ``preadv``.
+            far slower; ``auto`` is ``direct`` wherever the system has ``preadv`` and ``posix_fadvise``.
 
     Raises:
         StoreIncomplete: parts have no receipt (unless ``allow_partial``), or a receipted part lacks its file or a row.
@@ -66,7 +66,8 @@ class RowReader:
         self._known = np.zeros(self.num_rows, bool)  # read before, and found right unless never checked
         self._places = Places(arrays, allow_partial=allow_partial, only_rows=only_rows)
         self._whole = bool(self.readable.all())
-        direct = engine == "direct" or (engine == "auto" and hasattr(os, "preadv"))
+        able = hasattr(os, "preadv") and hasattr(os, "posix_fadvise")
+        direct = engine == "direct" or (engine == "auto" and able)
         self._rows = (DirectRows if direct else LibraryRows)(self._places, RowCheck(self._places, verify))
 
     @property
@@ -108,7 +109,7 @@ class RowReader:
         self._places.bring_soon(rows)
         for slot in np.unique(self._places.part_of[rows]).tolist():
             fd = self._places.files.kept(slot) if slot != ABSENT else None
-            if fd is not None:
+            if fd is not None and hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
 
     def part_of(self, rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:

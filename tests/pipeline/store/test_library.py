@@ -1,5 +1,6 @@
 """Both engines of the reader, held against each other and against the numbers that were written."""
 
+import itertools
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from .toys import (
     filled_store,
     flip,
     overwrite,
+    row_spans,
     some_frames,
     some_row_bits,
     some_values,
@@ -28,7 +30,7 @@ from .toys import (
 ENGINES = ["direct", "library"]
 RNG = np.random.default_rng(7)
 ORDERS = {
-    "random": RNG.integers(0, ROWS, 40),
+    "random": RNG.integers(0, ROWS, 20),
     "repeats": np.array([5, 5, 6, 5, 299, 299, 0]),
     "neighbours": np.arange(120, 140),
     "backwards": np.arange(260, 250, -1),
@@ -54,7 +56,7 @@ def store_format(request):
     return request.param
 
 
-@pytest.mark.parametrize("verify", ["first", "always", "never"])
+@pytest.mark.parametrize("verify", ["first", "always"])
 def test_the_library_gives_what_the_direct_reader_gives_in_any_order(kind, verify):
     store, whole = kind
     with store.reader("z", engine="library", verify=verify) as library, store.reader("z", verify=verify) as direct:
@@ -104,20 +106,20 @@ def test_a_partial_store_gives_what_is_there_and_names_what_is_not(tmp_path, sto
             read(reader, [0, 200])
 
 
-@pytest.mark.parametrize("verify", ["first", "always"])
-def test_every_flipped_bit_in_a_row_is_the_same_error_to_both(kind, verify, tmp_path):
+def test_every_flipped_bit_in_a_row_is_the_same_error_to_both(kind, tmp_path):
     store = FeatureStore.open(shutil.copytree(kind[0].path, tmp_path / "store"))
     array = store.arrays()[0]
-    for bit in some_row_bits(array, 1, 6):
-        flip(array.part_path(1), bit)
-        for engine in ENGINES:
-            with (
-                store.reader("z", engine=engine, verify=verify) as reader,
-                pytest.raises(StoreCorrupt, match="part 000001 of z-") as caught,
-            ):
-                read(reader, range(100, 256))
-            assert type(caught.value) is StoreCorrupt
-        flip(array.part_path(1), bit)
+    path, spans = array.part_path(1), row_spans(array, 1)
+    for bit in some_row_bits(array, 1, 5):
+        flip(path, bit)
+        row = 128 + int(((spans[:, 0] <= bit // 8) & (bit // 8 < spans.sum(axis=1))).argmax())
+        for engine, verify in itertools.product(ENGINES, ("first", "always")):
+            with store.reader("z", engine=engine, verify=verify) as reader:
+                with pytest.raises(StoreCorrupt, match="part 000001 of z-") as caught:
+                    read(reader, [127, row, 3])
+                assert type(caught.value) is StoreCorrupt
+                assert read(reader, [127, 3]).tobytes() == kind[1][[127, 3]].tobytes()
+        flip(path, bit)
 
 
 @pytest.mark.parametrize("verify", ["first", "always"])
