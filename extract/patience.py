@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from ..pipeline.errors import MachineError
+from ..pipeline.errors import Stalled
 from ..pipeline.interrupt import Stop
 
 POLL_S = 0.2
@@ -36,13 +36,13 @@ class Patience:
             at: what it works on now.
 
         Raises:
-            MachineError: the count stands still for ``timeout_s``.
+            Stalled: the count stands still for ``timeout_s``.
         """
         now = time.monotonic()
         if count != self._count:
             self._count, self._since = count, now
         elif now - self._since > self.timeout_s:
-            raise MachineError(
+            raise Stalled(
                 f"{stage} makes no progress",
                 found=f"nothing for {self.timeout_s:g} s; at {at}",
                 remedy="look at the disk or network mount it works on; the same command resumes",

@@ -95,6 +95,10 @@ class MissingDependency(VisualThoughtError):
     exit_code = 5
 
 
+class Stalled(MachineError):
+    """A stage of the work makes no progress."""
+
+
 class Interrupted(VisualThoughtError):
     """Stopped by a signal; running the same command again resumes."""
 

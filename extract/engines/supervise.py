@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...pipeline.errors import Interrupted, MachineError
+from ...pipeline.errors import Interrupted, MachineError, Stalled
 from ...pipeline.interrupt import Stop
 from .config import EngineConfig
 from .job import Job, Outcome, Pulse
@@ -156,7 +156,7 @@ class _Watch:
 
     def _ended(self, one: Running) -> None:
         outcome = one.worker.outcome()
-        if outcome is None or isinstance(outcome.error, Interrupted):  # somebody stopped this worker, not us
+        if outcome is None or isinstance(outcome.error, Interrupted | Stalled):  # stopped by somebody else, or stuck
             self._lost(one.job, one.worker.end if outcome is None else f"a worker was {outcome.error}".splitlines()[0])
         elif outcome.error is not None:
             raise outcome.error
