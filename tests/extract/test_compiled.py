@@ -6,6 +6,8 @@ from visual_thought.extract.backbones.xvla import describe, load
 from visual_thought.extract.compiled import CompiledBackbone
 from visual_thought.pipeline.errors import MachineError
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # what the compiler warns of is not about us
+
 
 @pytest.fixture
 def backbone(xvla):
@@ -31,7 +33,6 @@ def test_numbers_that_the_compiler_changed_are_refused(backbone):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # the compiler takes minutes on a busy machine
-@pytest.mark.filterwarnings("ignore")  # what the compiler warns of is not about us
 def test_a_compiled_backbone_makes_the_same_features_for_batches_of_any_size(backbone):
     compiled = CompiledBackbone(backbone)
     with torch.inference_mode():
