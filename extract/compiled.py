@@ -15,13 +15,13 @@ TOLERANCE = {"bf16": 0.05, "fp32": 1e-3}
 
 
 class CompiledBackbone:
-    """Compiles a backbone's two steps; the first call of each also runs uncompiled and must agree.
+    """Compiles what runs once a frame; its first call also runs uncompiled, and must agree.
+
+    What runs once a query stays as it is: tokenizing breaks its graph, and Inductor refuses tensors of inference mode
+    that come from outside a graph.
 
     Args:
         backbone: loaded.
-
-    Raises:
-        MachineError: on the first call, if the compiler fails here or its numbers are others.
     """
 
     specs: tuple[FeatureSpec, ...]
@@ -29,31 +29,30 @@ class CompiledBackbone:
 
     def __init__(self, backbone: Backbone) -> None:
         self.specs, self.device, self._plain = backbone.specs, backbone.device, backbone
-        self._frames: Callable[..., FrameBatch] = torch.compile(backbone.encode_frames)
-        self._queries: Callable[..., Mapping[str, Tensor]] = torch.compile(backbone.encode_queries)
-        self._checked: set[str] = set()
+        self._frames: Callable[[Tensor], FrameBatch] = torch.compile(backbone.encode_frames)
+        self._checked = False
 
     def encode_frames(self, pixels: Float[Tensor, "b 3 h w"]) -> FrameBatch:
-        """As the backbone's own."""
+        """As the backbone's own.
+
+        Raises:
+            MachineError: the compiler fails here, or its numbers are others.
+        """
         found = _compiled(lambda: self._frames(pixels))
-        if "frames" not in self._checked:
-            plain = self._plain.encode_frames(pixels)
-            self._agree({**found.features, **_state(found)}, {**plain.features, **_state(plain)})
-            self._checked.add("frames")
+        if not self._checked:
+            self._require_same(found, self._plain.encode_frames(pixels))
+            self._checked = True
         return found
 
     def encode_queries(self, state: Float[Tensor, "q ..."], instructions: Sequence[str]) -> Mapping[str, Tensor]:
-        """As the backbone's own."""
-        found = _compiled(lambda: self._queries(state, instructions))
-        if "queries" not in self._checked:
-            self._agree(found, self._plain.encode_queries(state, instructions))
-            self._checked.add("queries")
-        return found
+        """The backbone's own."""
+        return self._plain.encode_queries(state, instructions)
 
-    def _agree(self, found: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> None:
+    def _require_same(self, found: FrameBatch, plain: FrameBatch) -> None:
         limit = max(TOLERANCE[str(spec.compute.get("dtype", "bf16"))] for spec in self.specs)
-        for name, values in plain.items():
-            error = torch.linalg.vector_norm((found[name] - values).float()) / torch.linalg.vector_norm(values.float())
+        for name, values in _tensors(plain).items():
+            difference = torch.linalg.vector_norm((_tensors(found)[name] - values).float())
+            error = float(difference / torch.linalg.vector_norm(values.float()))
             if not error <= limit:
                 raise MachineError(
                     f"the compiled backbone makes other numbers ({name})",
@@ -69,10 +68,9 @@ def _compiled[T](run: Callable[[], T]) -> T:
     try:
         return run()
     except TorchDynamoException as error:
-        raise MachineError(
-            "torch.compile fails here", found=str(error).strip().splitlines()[0], remedy="leave --compile out"
-        ) from error
+        said = " ".join(str(error).split()[:40])
+        raise MachineError("torch.compile fails here", found=said, remedy="leave --compile out") from error
 
 
-def _state(batch: FrameBatch) -> dict[str, Tensor]:
-    return {} if batch.state is None else {"state": batch.state}
+def _tensors(batch: FrameBatch) -> dict[str, Tensor]:
+    return {**batch.features, **({} if batch.state is None else {"state": batch.state})}

@@ -61,7 +61,8 @@ class ExtractConfig:
     """Frames a batch. Batches are cut at multiples of it in the frame table's order; halved if memory runs out.
     ``auto`` is the size that unfinished arrays were begun with, else the fastest on the first frames."""
     compile: bool = False
-    """Run the backbones through ``torch.compile``; features may differ in the last bits, as between two machines."""
+    """Run what backbones do once a frame through ``torch.compile``; features may differ in the last bits, as between
+    two machines."""
     decode_threads: int | None = None
     """Episodes decoded at once; None is one for every two cores, at most 8, and 1 beside a backbone on the CPU."""
     stall_timeout_s: float = 300.0
