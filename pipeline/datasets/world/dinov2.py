@@ -166,7 +166,7 @@ def evaluate(model: "nn.ModuleDict", sampler: "Sampler", size: int = 32) -> dict
     from ...metrics.curves import average_precision
     from .samples import SEEN, quarter
 
-    logits, truth = [], []
+    logits, truth, size = [], [], min(size, len(sampler))
     with torch.inference_mode():
         for k in range(len(sampler) // size):
             batch = sampler.batch(k, size, augment=False)
