@@ -21,6 +21,7 @@ from ..pipeline.record import RunRecord
 from ..pipeline.store import FeatureStore
 from ..train.inputs import Inputs, readable_rows, resolve_features
 from ..train.loaded import LoadedRun, load_run
+from ..train.nonfinite import finite_rows
 from ..train.run import pick_device, split_examples
 from ..train.skipped import admit
 from ..train.tasks.base import Examples
@@ -80,8 +81,12 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
     keys = resolve_features(store, loaded.config, loaded.record)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(store.reader(key, allow_partial=True)) for name, key in keys.items()}
-        indexes = {name: readable_rows(store, key, readers[name]) for name, key in keys.items()}
-        loader, rows_of = loaded.config.loader, {key: indexes[name] for name, key in keys.items()}
+        loader = loaded.config.loader
+        indexes = {
+            name: finite_rows(readers[name], readable_rows(store, key, readers[name]), allow_nan=loader.allow_nan)
+            for name, key in keys.items()
+        }
+        rows_of = {key: indexes[name] for name, key in keys.items()}
         manifest = admit(
             store, rows_of, manifest, allow_partial=loader.allow_partial, allow_skipped=loader.allow_skipped
         )

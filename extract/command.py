@@ -31,6 +31,8 @@ def remake_command(config: ExtractConfig, batch_size: int | None = None) -> str:
         words += ["--batch-size", str(size)]
     if config.compile:
         words += ["--compile"]
+    if config.nan != _DEFAULTS.nan:
+        words += ["--nan", config.nan]
     if config.on_error != _DEFAULTS.on_error:
         words += ["--on-error", config.on_error]
     return shlex.join(words)

@@ -86,6 +86,8 @@ class ExtractConfig:
     on_error: Literal["stop", "skip-episode"] = "stop"
     """What a missing or damaged frame does: end the extraction, or leave out its episode. What was left out is written
     into the store, and training refuses it unless told otherwise."""
+    nan: Literal["stop", "record"] = "stop"
+    """A feature that is NaN or infinite: ``stop``, or ``record`` it, counted in the receipt; training refuses it."""
     without_episodes: tuple[int, ...] | None = None
     """Episodes to leave out because somebody proved already which are damaged; None lets ``on_error`` find out."""
     progress: bool = True

@@ -51,7 +51,8 @@ class Forward:
     one before hides the host's work behind the device's.
     """
 
-    def __init__(self, backbones: Sequence[Backbone], batch_size: int) -> None:
+    def __init__(self, backbones: Sequence[Backbone], batch_size: int, *, record_nan: bool = False) -> None:
+        self._record_nan = record_nan
         self._backbones = [_Runner(backbone, batch_size) for backbone in backbones]
         self._device = backbones[0].device
 
@@ -90,14 +91,14 @@ class Forward:
         """Every row of a batch that :meth:`wait` returned, as the store holds it: uint16 for bf16, else float32.
 
         Raises:
-            VisualThoughtError: a row holds NaN or Inf; names feature, frame and instruction.
+            VisualThoughtError: a row holds NaN or Inf that is not to be recorded; names feature, frame, instruction.
         """
         for output in pending.outputs:
             finite, values = output.finite.tolist(), output.values.numpy()
             for index, (position, instruction) in enumerate(output.positions):
                 frame = pending.frames[position]
                 key = Key(output.spec.key, pending.batch.frames[position], instruction)
-                if not finite[index]:
+                if not (finite[index] or self._record_nan):
                     raise _not_finite(output.spec, key, frame.pts_s)
                 yield key, frame, values[index]
 
@@ -192,5 +193,5 @@ def _not_finite(spec: FeatureSpec, key: Key, pts_s: float) -> VisualThoughtError
         found=f"NaN or Inf in {frame.repo_id}, episode {frame.episode}, camera {frame.camera}, frame {frame.frame} "
         f"({pts_s:.3f} s){about}",
         expected="finite numbers; nothing of this part was stored",
-        remedy="check the checkpoint's weights, or use dtype fp32",
+        remedy="check the checkpoint's weights, or use dtype fp32; --nan record stores such rows and counts them",
     )

@@ -40,6 +40,7 @@ class Pace(NamedTuple):
         stall_timeout_s: how long decoding or writing may stand still.
         progress: show a progress bar on stderr.
         beat: called at every sign of progress, from any thread, with the frames run since the last one.
+        record_nan: store rows that are NaN or infinite instead of stopping.
     """
 
     batch_size: int
@@ -47,6 +48,7 @@ class Pace(NamedTuple):
     stall_timeout_s: float = 300.0
     progress: bool = False
     beat: Beat = quiet
+    record_nan: bool = False
 
 
 def pace_of(config: ExtractConfig, device: torch.device, batch_size: int, beat: Beat = quiet) -> Pace:
@@ -54,7 +56,7 @@ def pace_of(config: ExtractConfig, device: torch.device, batch_size: int, beat: 
     threads = config.decode_threads
     if threads is None:
         threads = min(8, max(1, (os.cpu_count() or 1) // 2)) if device.type == "cuda" else 1
-    return Pace(batch_size, threads, config.stall_timeout_s, config.progress, beat)
+    return Pace(batch_size, threads, config.stall_timeout_s, config.progress, beat, config.nan == "record")
 
 
 class Streamed(NamedTuple):
@@ -91,7 +93,11 @@ def stream(
         MachineError: a full disk or memory, or a stage that makes no progress.
     """
     patience = [Patience(pace.stall_timeout_s, stop) for _ in range(2)]
-    forward, parts, seconds = Forward(backbones, pace.batch_size), Parts(work.arrays), dict[str, float]()
+    forward, parts, seconds = (
+        Forward(backbones, pace.batch_size, record_nan=pace.record_nan),
+        Parts(work.arrays),
+        dict[str, float](),
+    )
     decoded = decode_ahead(
         work.batches,
         decode,

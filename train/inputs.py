@@ -18,6 +18,7 @@ from ..pipeline.spec import FeatureSpec
 from ..pipeline.store import FeatureStore
 from ..pipeline.store.reader import RowReader
 from .config import TrainConfig
+from .nonfinite import finite_rows
 from .skipped import admit
 from .tasks.base import Examples
 
@@ -54,6 +55,7 @@ def open_inputs(config: TrainConfig, earlier: RunRecord | None) -> Iterator[Inpu
         StoreError, ConfigError, ManifestError: it cannot be opened, or a name means several features.
         StoreIncomplete: a feature is only partly extracted, or without its damaged episodes, and the config does not
             allow that.
+        StoreCorrupt: a feature holds NaN or infinite numbers, and the config does not leave them out.
     """
     store = FeatureStore.open(config.store)
     keys = resolve_features(store, config, earlier)
@@ -64,7 +66,10 @@ def open_inputs(config: TrainConfig, earlier: RunRecord | None) -> Iterator[Inpu
             name: stack.enter_context(store.reader(key, verify=loader.verify, allow_partial=True, engine=loader.engine))
             for name, key in keys.items()
         }
-        indexes = {name: readable_rows(store, key, readers[name]) for name, key in keys.items()}
+        indexes = {
+            name: finite_rows(readers[name], readable_rows(store, key, readers[name]), allow_nan=loader.allow_nan)
+            for name, key in keys.items()
+        }
         manifest = admit(
             store,
             {key: indexes[name] for name, key in keys.items()},

@@ -53,6 +53,9 @@ def extract(
     on_error: Annotated[
         str, typer.Option(help="A damaged frame: stop, or skip-episode (the store says which; train refuses it).")
     ] = "stop",
+    nan: Annotated[
+        str, typer.Option(help="A feature that is NaN or infinite: stop, or record (train refuses it).")
+    ] = "stop",
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="With --plan: load the weights, run a few batches, estimate the time.")
@@ -83,6 +86,7 @@ def extract(
         "compile": compile_it,
         "stall_timeout_s": stall_timeout,
         "on_error": on_error,
+        "nan": nan,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
         "progress": not as_json,
@@ -130,6 +134,9 @@ def train(
     allow_skipped: Annotated[
         bool, typer.Option("--allow-skipped", help="Train although damaged episodes were left out.")
     ] = False,
+    allow_nan: Annotated[
+        bool, typer.Option("--allow-nan", help="Train without the rows that are NaN or infinite.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -146,6 +153,8 @@ def train(
         changes.append("loader.allow_partial=true")
     if allow_skipped:
         changes.append("loader.allow_skipped=true")
+    if allow_nan:
+        changes.append("loader.allow_nan=true")
     config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)

@@ -30,6 +30,7 @@ from visual_thought.pipeline.errors import (
 )
 from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store import FeatureStore
+from visual_thought.pipeline.store.receipt import read_receipt
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -194,6 +195,16 @@ def test_nan_weights_stop_before_the_part_commits_and_name_the_frame(config, xvl
         extract(asked)
     assert "episode 0, camera main, frame 0" in caught.value.found
     assert not list(asked.store.glob("receipts/*/*/*.json"))
+
+
+def test_nan_can_be_recorded_and_receipts_count_it(config, xvla_with):
+    folder = spoil(xvla_with(), "model.vlm.vision_tower.blocks.0.0.spatial_block.ffn.fc1.bias", slice(0, 1))
+    asked = config(checkpoint=str(folder), features=("r",), nan="record")
+    extract(asked)
+    (array,) = FeatureStore.open(asked.store).arrays()
+    receipts = [read_receipt(asked.store, array.receipt_path(part)) for part in range(array.num_parts)]
+    assert all(receipt.nan_count + receipt.inf_count > 0 for receipt in receipts)
+    assert all("--nan record" in receipt.info["command"] for receipt in receipts)
 
 
 def test_nan_for_one_instruction_keeps_the_parts_before_it(config, manifest, xvla_with, xvla):

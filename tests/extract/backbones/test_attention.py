@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from visual_thought.extract.backbones.attention import Projections, image_share, stack, watch
-from visual_thought.extract.backbones.attention_spec import OPTIONS, choose, read_options
+from visual_thought.extract.backbones.attention_spec import OPTIONS, choose
 from visual_thought.extract.backbones.attention_xvla import XVLA_ATTENTION, describe, load
+from visual_thought.extract.backbones.options import read_options
 from visual_thought.extract.preprocess import preprocess
 from visual_thought.extract.run import extract
 from visual_thought.pipeline.errors import ConfigError, WeightsError
@@ -244,7 +245,7 @@ def test_options_that_cannot_be_meant_are_refused(xvla, options, words):
 
 def test_one_number_is_a_choice_too():
     assert choose({"layers": 2, "heads": 0}, layers=3, heads=6, key_heads=2).layers == (2,)
-    assert read_options({}, OPTIONS, "x") == dict(XVLA_ATTENTION.options)
+    assert read_options("x", OPTIONS, {}) == dict(XVLA_ATTENTION.options)
 
 
 def test_an_unknown_feature_and_another_kind_of_policy_are_refused(xvla, xvla_with):

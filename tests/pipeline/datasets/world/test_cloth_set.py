@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from visual_thought.pipeline.cli import run
+from visual_thought.pipeline.datasets.frames import stream_frames
 from visual_thought.pipeline.datasets.labels import read_labels, select_labels
 from visual_thought.pipeline.datasets.lerobot import open_source
-from visual_thought.pipeline.datasets.video import stream_frames
 from visual_thought.pipeline.datasets.world.cloth_truth import CORNER_SCHEMA, INSTRUCTIONS
 from visual_thought.pipeline.datasets.world.cloths import record_cloth_episode
 from visual_thought.pipeline.datasets.world.recording import WorldConfig
