@@ -107,7 +107,7 @@ def chosen_heads(specs: Sequence[FeatureSpec]) -> dict[str, tuple[int, ...]]:
 
 def keep_layers(encoder: Any, layers: Sequence[int]) -> list[nn.Module]:
     """Drop the layers behind the last chosen one, which nothing reads; the attention modules of the chosen ones."""
-    encoder.layers = encoder.layers[: max(layers, default=-1) + 1]
+    encoder.layers = encoder.layers[: max(layers, default=-1) + 1].train(encoder.training)  # a slice forgets it
     return [encoder.layers[at].self_attn for at in layers]
 
 

@@ -1,6 +1,7 @@
 """Tiny checkpoints of every kind, in their own file formats, with random weights."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from qwen_toys import write_qwen
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 56, "patch_size": 14}
 
@@ -61,3 +63,11 @@ def cedirnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"kind": "cedirnet-3dof", "detector": asdict(shape), "localiser": False}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+@pytest.fixture(scope="session")
+def qwen_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2.5-VL of three layers."""
+    with warnings.catch_warnings():  # of transformers' dependencies, while they are imported
+        warnings.simplefilter("ignore")
+        return write_qwen(tmp_path_factory.mktemp("weights") / "qwen")

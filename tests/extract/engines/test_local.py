@@ -58,6 +58,7 @@ def test_a_worker_that_hangs_is_replaced(asked: ExtractConfig, single: Path, cap
     assert differences_of(single, asked.store) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_to_the_command_ends_even_a_worker_that_hangs_and_the_same_command_resumes(
     asked: ExtractConfig, number: signal.Signals, tmp_path: Path
@@ -122,6 +123,7 @@ def test_workers_die_with_a_parent_that_is_killed(asked: ExtractConfig, tmp_path
     assert read_outcome(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_two_engines_at_once_on_one_store_do_no_harm_and_a_part_is_shared_out_too(
     asked: ExtractConfig, single: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_two_engines_at_once_on_one_store_do_no_harm_and_a_part_is_shared_out_to
     assert differences_of(single, asked.store) == []
 
 
+@pytest.mark.slow
 def test_what_one_worker_cannot_do_is_said_once_as_one_process_would(asked: ExtractConfig, xvla_with) -> None:
     folder = xvla_with()
     spoiled = folder / "model.safetensors"

@@ -24,6 +24,7 @@ TASK = "submitit.core._submit"
 HERE = {"cluster": "local"}
 
 
+@pytest.mark.slow
 @needs_submitit
 @pytest.mark.timeout(300)
 def test_two_tasks_of_which_one_is_killed_make_the_store_of_one_process(
