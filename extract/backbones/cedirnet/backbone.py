@@ -16,7 +16,7 @@ from ....pipeline.spec import FeatureSpec
 from ..base import BackboneKind, FrameBatch
 from ..frozen import Precision
 from ..weights import find_file
-from .convert import CONFIG, DETECTOR
+from .files import CONFIG, DETECTOR
 from .spec import FEATURES, OPTIONS, describe, read_detector
 
 if TYPE_CHECKING:

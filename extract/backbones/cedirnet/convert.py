@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ....pipeline.errors import ConfigError, WeightsError
+from .files import CONFIG, DETECTOR, KIND, LOCALISER
 
-CONFIG, DETECTOR, LOCALISER = "config.json", "model.safetensors", "localiser.safetensors"
-KIND = "cedirnet-3dof"
 _PREFIX, _CENTRE = "module.", "instance_center_estimator."
 _REFUSED = 9  # the child's exit code for a message meant for people
 _LIMIT_S = 600

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ....pipeline.errors import WeightsError
-from .convert import CONFIG, DETECTOR, LOCALISER
+from .files import CONFIG, DETECTOR, LOCALISER
 from .localiser import HANDMADE_SCORE, LEARNED_SCORE, HandmadeLocaliser, Localiser, Points, find_peaks
 from .network import CeDiRNetDetector
 from .shape import DetectorShape, no_cedirnet, shape_of

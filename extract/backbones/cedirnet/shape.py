@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....pipeline.errors import WeightsError
-from .convert import CONFIG, DETECTOR, KIND
+from .files import CONFIG, DETECTOR, KIND
 
 STRIDE = 32  # height and width of an input are multiples of it
 CHANNELS = 6

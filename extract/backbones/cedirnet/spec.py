@@ -14,7 +14,7 @@ from ....pipeline.errors import ConfigError, WeightsError
 from ....pipeline.spec import FeatureSpec, ImageSpec, Resize, Tier, TokenLayout
 from ..options import read_options, require_features
 from ..weights import read_json, weights_sha256
-from .convert import CONFIG, DETECTOR
+from .files import CONFIG, DETECTOR
 from .shape import CHANNELS, STRIDE, DetectorShape, shape_of
 
 FEATURES = ("y",)
