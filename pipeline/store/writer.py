@@ -62,12 +62,14 @@ def commit_part(
     whole = np.ascontiguousarray(values)
     crcs = row_checksums(row_bytes(whole))
     pieces = array.format.pieces(array.meta, whole, crcs)
-    with ThreadPoolExecutor(1) as pool:  # hashing takes about as long as the disk
-        own = pool.submit(lambda: (_digest(pieces), count_not_finite(whole)))
+    with ThreadPoolExecutor(2) as pool:  # hashing takes about as long as the disk
+        digest, not_finite = pool.submit(_digest, pieces), pool.submit(count_not_finite, whole)
         theirs = store.layout.commit_pieces(array.part_path(part), pieces)
     frames_sha256 = None if frames is None else write_frames(array, part, frames)
     if theirs is None:
-        receipt = _receipt(array, part, *own.result(), crcs, frames_sha256=frames_sha256, info=details)
+        receipt = _receipt(
+            array, part, digest.result(), not_finite.result(), crcs, frames_sha256=frames_sha256, info=details
+        )
     else:
         receipt = describe_part(array, part, theirs, frames_sha256=frames_sha256, info=details)
     written = write_receipt(path, receipt, commit=store.layout.commit)

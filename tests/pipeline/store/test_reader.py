@@ -97,21 +97,26 @@ def test_any_number_of_threads_may_read_at_once(filled):
         assert not wrong
 
 
+def open_files() -> set[str]:
+    """The numbers of this process's open files, without the one that lists them."""
+    return {fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")}
+
+
 def test_a_store_of_more_parts_than_files_may_be_open_reads_all_the_same(tmp_path, store_format):
     spec, store = a_spec(shape=(2,)), FeatureStore.create(tmp_path / "store")
     values, frames = some_values(spec, 40 * 128), some_frames(40 * 128)
     fill(store, spec, frames, values, store_format=store_format)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 64, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, open_files())) + 64, hard))
     try:
-        before, limit = set(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        before, limit = open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         with store.reader("z") as reader:
-            assert all(int(kept) < limit // 2 for kept in set(os.listdir("/proc/self/fd")) - before)
+            assert all(int(kept) < limit // 2 for kept in open_files() - before)
             out = np.empty((len(values), 2), np.uint16)
             for _ in range(2):
                 reader.read_into(np.arange(len(values)), out)
                 assert out.tobytes() == values.tobytes()
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
