@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from ..datasets.world.corner_training import CornerConfig, Decode
 
-DIMS, DEPTHS = (32, 64, 128, 256), (2, 2, 3, 2)
-TRAIN_SCENES, LOCALISER_SCENES, HELD_OUT_SCENES = 700, 150, 100
-CALIBRATION = 80  # views of the localiser's that choose its scale
+DIMS, DEPTHS, WIDTHS = (32, 64, 128, 256), (1, 1, 2, 1), (64, 64, 32)
+TRAIN_SCENES, LOCALISER_SCENES, HELD_OUT_SCENES = 560, 160, 100
+CALIBRATION = 120  # views of the localiser's that choose its scale
 DETECTOR_FILE, LOCALISER_FILE = "ConvNext-narrow-RGB.pth", "localization_checkpoint.pth"
 
 
@@ -122,7 +122,7 @@ def _networks(seed: int) -> tuple["nn.Module", "nn.Module"]:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return CeDiRNetDetector(DetectorShape(DIMS, DEPTHS)).eval(), Localiser().eval()
+        return CeDiRNetDetector(DetectorShape(DIMS, DEPTHS, widths=WIDTHS)).eval(), Localiser().eval()
 
 
 def _untrained(seed: int) -> Trained:

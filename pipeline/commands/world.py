@@ -89,14 +89,14 @@ def checkpoints(
     out: Annotated[Path, typer.Option(help="A new folder: the X-VLA itself, and `dinov2` and `cedirnet` within it.")],
     only: Annotated[
         list[Checkpoint] | None,
-        typer.Option(help="Write this one alone (repeatable); cedirnet, which trains for minutes, is written only so."),
+        typer.Option(help="Write this one alone (repeatable); cedirnet is trained first, for minutes."),
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="The untrained twins, for the control.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of all weights that are not shipped.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the embedded X-VLA and DINOv2 in their own files; on request train a narrow CeDiRNet on cloth scenes."""
-    wanted = only or [Checkpoint.xvla, Checkpoint.dinov2]
+    """Write the embedded X-VLA and DINOv2 in their own files, and train a narrow CeDiRNet on cloth scenes."""
+    wanted = only or list(Checkpoint)
     result: dict[str, Any] = {"pretrained": not random}
     lines: list[str] = []
     if Checkpoint.xvla in wanted:

@@ -25,7 +25,7 @@ from .shape import STRIDE, DetectorShape
 
 __all__ = ["CeDiRNetDetector", "DetectorShape", "infer_shape"]
 
-PYRAMID, SEGMENTATION, HEAD, GROUPS = 256, 128, 64, 32
+GROUPS = 32  # of the normalisations, at the published widths
 
 
 class CeDiRNetDetector(nn.Module):
@@ -52,11 +52,11 @@ class _PyramidModel(nn.Module):
     def __init__(self, shape: DetectorShape) -> None:
         super().__init__()
         self.encoder = _Encoder(shape)
-        self.decoder = _Pyramid(shape.dims)
-        self.segmentation_head_list = nn.ModuleList([_head(channels) for channels in shape.heads])
+        self.decoder = _Pyramid(shape)
+        self.segmentation_head_list = nn.ModuleList([_head(*shape.widths[1:], channels) for channels in shape.heads])
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b k h w"]]:
-        merged = self.decoder(self.encoder(image))  # (b, 128, h/4, w/4)
+        merged = self.decoder(self.encoder(image))  # (b, widths[1], h/4, w/4)
         return [head(merged) for head in self.segmentation_head_list]
 
 
@@ -76,17 +76,17 @@ class _Encoder(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Top-down pyramid of 256 channels; four branches brought to a quarter of the input's size and summed."""
+    """Top-down pyramid; four branches brought to a quarter of the input's size and summed."""
 
-    def __init__(self, dims: tuple[int, int, int, int]) -> None:
+    def __init__(self, shape: DetectorShape) -> None:
         super().__init__()
-        c2, c3, c4, c5 = dims
-        self.p5 = nn.Conv2d(c5, PYRAMID, 1)
-        self.p4, self.p3, self.p2 = _Skip(c4), _Skip(c3), _Skip(c2)
-        self.seg_blocks = nn.ModuleList([_Branch(doublings) for doublings in (3, 2, 1, 0)])
+        (c2, c3, c4, c5), (width, branch, _) = shape.dims, shape.widths
+        self.p5 = nn.Conv2d(c5, width, 1)
+        self.p4, self.p3, self.p2 = _Skip(c4, width), _Skip(c3, width), _Skip(c2, width)
+        self.seg_blocks = nn.ModuleList([_Branch(width, branch, doublings) for doublings in (3, 2, 1, 0)])
         self.dropout = nn.Dropout2d(0.2)
 
-    def forward(self, maps: list[Float[Tensor, "b c h w"]]) -> Float[Tensor, "b 128 h4 w4"]:
+    def forward(self, maps: list[Float[Tensor, "b c h w"]]) -> Float[Tensor, "b k h4 w4"]:
         c2, c3, c4, c5 = maps
         p5 = self.p5(c5)
         p4 = self.p4(p5, c4)
@@ -100,23 +100,23 @@ class _Pyramid(nn.Module):
 class _Skip(nn.Module):
     """The level above at twice its size, plus this level's map."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.skip_conv = nn.Conv2d(channels, PYRAMID, 1)
+        self.skip_conv = nn.Conv2d(channels, width, 1)
 
-    def forward(self, above: Float[Tensor, "b 256 h w"], own: Float[Tensor, "b c hh ww"]) -> Tensor:
+    def forward(self, above: Float[Tensor, "b k h w"], own: Float[Tensor, "b c hh ww"]) -> Tensor:
         doubled = functional.interpolate(above, scale_factor=2.0, mode="nearest")
         out: Tensor = doubled + self.skip_conv(own)
         return out
 
 
 class _Branch(nn.Module):
-    """max(1, n) convolutions to 128 channels, each followed by a doubling if n > 0."""
+    """max(1, n) convolutions to the branches' width, each followed by a doubling if n > 0."""
 
-    def __init__(self, doublings: int) -> None:
+    def __init__(self, inputs: int, width: int, doublings: int) -> None:
         super().__init__()
-        steps = [_ConvNormRelu(PYRAMID, SEGMENTATION)]
-        steps += [_ConvNormRelu(SEGMENTATION, SEGMENTATION) for _ in range(doublings - 1)]
+        steps = [_ConvNormRelu(inputs, width)]
+        steps += [_ConvNormRelu(width, width) for _ in range(doublings - 1)]
         self.block, self.doubles = nn.ModuleList(steps), doublings > 0
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 128 hh ww"]:
@@ -130,20 +130,19 @@ class _Branch(nn.Module):
 class _ConvNormRelu(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, outputs), nn.ReLU(inplace=True)
-        )
+        norm = nn.GroupNorm(min(GROUPS, outputs // 2), outputs)
+        self.block = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), norm, nn.ReLU(inplace=True))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         out: Tensor = self.block(x)
         return out
 
 
-def _head(channels: int) -> nn.Sequential:
+def _head(inputs: int, width: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
-        _ConvNormRelu(SEGMENTATION, HEAD),
+        _ConvNormRelu(inputs, width),
         nn.Upsample(scale_factor=4.0, mode="bilinear", align_corners=True),
-        nn.Conv2d(HEAD, channels, 3, padding=1),
+        nn.Conv2d(width, channels, 3, padding=1),
     )
 
 
@@ -157,7 +156,9 @@ def infer_shape(state: Mapping[str, Tensor]) -> DetectorShape:
     try:
         stem = state[encoder + "stem_0.weight"]
         dims = [state[f"{encoder}stages_{i}.blocks.0.norm.weight"].shape[0] for i in range(4)]
-        heads = [state[f"model.segmentation_head_list.{i}.2.weight"].shape[0] for i in range(2)]
+        last = [state[f"model.segmentation_head_list.{i}.2.weight"] for i in range(2)]
+        pyramid = state["model.decoder.p5.weight"].shape[0]
+        branch = state["model.decoder.seg_blocks.3.block.0.block.0.weight"].shape[0]
     except KeyError as error:
         raise WeightsError(
             "these are not the weights of a CeDiRNet-3DoF detector",
@@ -168,7 +169,8 @@ def infer_shape(state: Mapping[str, Tensor]) -> DetectorShape:
     for i in range(4):
         prefix = f"{encoder}stages_{i}.blocks."
         depths.append(len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)}))
-    return DetectorShape(_four(dims), _four(depths), int(stem.shape[1]), (int(heads[0]), int(heads[1])))
+    heads, widths = (int(last[0].shape[0]), int(last[1].shape[0])), (int(pyramid), int(branch), int(last[0].shape[1]))
+    return DetectorShape(_four(dims), _four(depths), int(stem.shape[1]), heads, widths)
 
 
 def _four(values: list[int]) -> tuple[int, int, int, int]:

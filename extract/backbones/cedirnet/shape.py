@@ -19,12 +19,14 @@ class DetectorShape:
         depths: blocks of the four stages (B and L: 3, 3, 27, 3).
         in_channels: 3 for RGB; 4 for RGB and depth, which is not normalised.
         heads: output channels of the two heads.
+        widths: channels of the pyramid, of its branches, and of the heads before their last convolution.
     """
 
     dims: tuple[int, int, int, int] = (128, 256, 512, 1024)
     depths: tuple[int, int, int, int] = (3, 3, 27, 3)
     in_channels: int = 3
     heads: tuple[int, int] = (4, 2)
+    widths: tuple[int, int, int] = (256, 128, 64)
 
 
 def shape_of(config: Any, checkpoint: object) -> tuple[DetectorShape, bool]:
@@ -37,10 +39,11 @@ def shape_of(config: Any, checkpoint: object) -> tuple[DetectorShape, bool]:
         said = config["detector"]
         if config["kind"] != KIND:
             raise ValueError(f"kind {config['kind']!r}")
-        dims, depths, heads = (tuple(map(int, said[key])) for key in ("dims", "depths", "heads"))
-        if (len(dims), len(depths), len(heads)) != (4, 4, 2):
-            raise ValueError(f"{len(dims)} dims, {len(depths)} depths, {len(heads)} heads")
-        return DetectorShape(dims, depths, int(said["in_channels"]), heads), bool(config["localiser"])  # type: ignore[arg-type]
+        dims, depths, heads, widths = (tuple(map(int, said[key])) for key in ("dims", "depths", "heads", "widths"))
+        if (len(dims), len(depths), len(heads), len(widths)) != (4, 4, 2, 3):
+            raise ValueError(f"{len(dims)} dims, {len(depths)} depths, {len(heads)} heads, {len(widths)} widths")
+        shape = DetectorShape(dims, depths, int(said["in_channels"]), heads, widths)  # type: ignore[arg-type]
+        return shape, bool(config["localiser"])
     except (ValueError, KeyError, TypeError) as error:
         raise no_cedirnet(checkpoint, error) from error
 

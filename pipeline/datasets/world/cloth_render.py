@@ -28,8 +28,9 @@ from .scene import Looks
 CLOTH = len(OBJECTS)
 CLOTH_OBJECTS = (*OBJECTS, "cloth")
 INSIDE, HEM, FIRST_CORNER = 0, 1, 2  # parts of the cloth; corner k is part FIRST_CORNER + k
-CORNER_SIDE, HEM_WIDTH = 0.022, 0.007  # metres of material that belong to a corner, to the hem
-STITCH = (0.0042, 0.0056)  # metres from the edge: where the seam runs
+CORNER_SIDE, HEM_WIDTH = 0.022, 0.009  # metres of material that belong to a corner, to the hem
+PATCH = 0.020  # metres: the legs of the coloured triangle sewn over every corner
+STITCH = 0.0007  # metres: half the seam that runs along the hem
 SHADE_CELL = 0.003  # metres: of the height map that darkens what lies under a fold
 
 
@@ -107,7 +108,7 @@ def cloth_parts(place: Float[np.ndarray, "n 2"], edge: float) -> UInt8[np.ndarra
 def dye(
     fabric: Fabric, edge: float, place: Float[np.ndarray, "n 2"], front: Bool[np.ndarray, " n"]
 ) -> Float32[np.ndarray, "n 3"]:
-    """Colour of the fabric, not yet lit: its pattern, a seam along the hem, a paler reverse."""
+    """Colour of the fabric, not yet lit: its pattern, a paler reverse, and on both sides a hem and corner patches."""
     wave = np.sin(place * np.pi * fabric.period / 2)
     share = {
         "plain": np.zeros(len(place)),
@@ -118,9 +119,12 @@ def dye(
     front_rgb = np.array(fabric.rgb) * (1 - share[:, None]) + np.array(fabric.second_rgb) * share[:, None]
     reverse = np.array(fabric.reverse_rgb) * (1 - 0.25 * share[:, None])
     rgb = np.where(front[:, None], front_rgb, reverse)
-    to_edge = ((1 - np.abs(place)) * edge / 2).min(axis=1)
-    seam = (to_edge > STITCH[0]) & (to_edge < STITCH[1])
-    return (rgb * np.where(seam, 0.72, np.where(to_edge < STITCH[0], 0.93, 1.0))[:, None]).astype(np.float32)
+    from_edges = (1 - np.abs(place)) * edge / 2
+    to_edge, to_corner = from_edges.min(axis=1), from_edges.sum(axis=1)
+    rgb = np.where((to_edge < HEM_WIDTH)[:, None], np.array(fabric.hem_rgb), rgb)
+    rgb = np.where((to_corner < PATCH)[:, None], np.array(fabric.patch_rgb), rgb)
+    sewn = np.where(to_corner < PATCH + STITCH, PATCH - to_corner, to_edge - HEM_WIDTH)
+    return (rgb * np.where(np.abs(sewn) < STITCH, 0.75, 1.0)[:, None]).astype(np.float32)
 
 
 def _with_sheet(solids: Mesh, sheet: Sheet) -> Mesh:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .cloth import GRIP_INSET, SIGNS, BoxPlace, Cloth, Fold, Hold, drape, frame, free_corners, grid, middle
-from .scene import BOX_SIZE, REACH_Y, Looks, Scene, draw_cameras, draw_looks
+from .scene import BOX_SIZE, REACH_Y, Looks, Scene, Viewpoint, draw_cameras, draw_looks
 
 Pattern = Literal["plain", "stripes", "checks", "dots"]
 FABRICS = (  # colour, second colour of the pattern
@@ -23,6 +23,11 @@ FABRICS = (  # colour, second colour of the pattern
 CLEARANCE = 0.012  # metres between cloth and box
 CENTRE_X, CENTRE_Y = (0.155, 0.235), (-0.105, 0.105)
 BOX_X = (0.165, 0.245)
+CLOTH_VIEWPOINTS = {  # nearer than over the cubes: an edge of the cloth spans a third of the image
+    "main": Viewpoint((0.60, 0.17, 0.43), (0.165, 0.0, 0.035), (36, 39), shake=(0.02, 0.01), roll_deg=1),
+    "top": Viewpoint((0.40, 0.06, 0.58), (0.185, 0.0, 0.010), (34, 37), shake=(0.015, 0.008), roll_deg=2),
+}
+PATCH_RGB = (0.86, 0.16, 0.55)  # of the triangles over the corners: no fabric, table or solid has it
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Fabric:
     rgb: tuple[float, float, float]
     second_rgb: tuple[float, float, float]
     reverse_rgb: tuple[float, float, float]
+    hem_rgb: tuple[float, float, float]
+    patch_rgb: tuple[float, float, float]
     pattern: Pattern
     period: float
 
@@ -54,7 +61,7 @@ class ClothScene:
 def draw_cloth_scene(rng: np.random.Generator, *, height: int, width: int, present: bool = True) -> ClothScene:
     """A random scene; the cloth lies clear of the box, and one of its free corners faces it."""
     looks = draw_looks(rng)
-    cameras = draw_cameras(rng, height, width)
+    cameras = draw_cameras(rng, height, width, CLOTH_VIEWPOINTS)
     fabric = _draw_fabric(rng, looks)
     while True:
         box = BoxPlace(
@@ -142,9 +149,18 @@ def _draw_fabric(rng: np.random.Generator, looks: Looks) -> Fabric:
         if np.abs(rgb - ground).max() > 0.18:
             break
     patterns: tuple[Pattern, ...] = ("plain", "stripes", "checks", "dots")
-    pattern = patterns[rng.choice(4, p=[0.4, 0.2, 0.25, 0.15])]
+    pattern = patterns[rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])]
     reverse = rgb * 0.62 + rng.uniform(0.24, 0.32)
-    return Fabric(_triple(rgb), _triple(second), _triple(reverse), pattern, period=float(rng.uniform(5, 10)))
+    hem = rgb * 0.42 if rgb.mean() > 0.42 else 0.25 + 0.7 * second  # dark round a bright cloth, bright round a dark one
+    return Fabric(
+        _triple(rgb),
+        _triple(second),
+        _triple(reverse),
+        _triple(hem),
+        _triple(np.array(PATCH_RGB) * rng.uniform(0.85, 1.1)),
+        pattern,
+        period=float(rng.uniform(5, 10)),
+    )
 
 
 def _triple(rgb: Float[np.ndarray, "3"]) -> tuple[float, float, float]:

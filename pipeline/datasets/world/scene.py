@@ -1,5 +1,6 @@
 """One tabletop: where things stand, what they look like, and from where they are seen. Drawn anew for each episode."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +49,23 @@ class Looks:
     warmth: float
     noise: float  # standard deviation of the sensor, in 0..1
     texture_seed: int
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """Where a camera stands and looks (metres), and how far from either it may be; angles in degrees."""
+
+    eye: tuple[float, float, float]
+    target: tuple[float, float, float]
+    field_of_view_deg: tuple[float, float]
+    shake: tuple[float, float]
+    roll_deg: float
+
+
+VIEWPOINTS: Mapping[str, Viewpoint] = {  # across the table at the robot, and down on it
+    "main": Viewpoint((0.64, 0.20, 0.42), (0.125, 0.0, 0.075), (41, 44), shake=(0.02, 0.01), roll_deg=1),
+    "top": Viewpoint((0.40, 0.06, 0.60), (0.175, 0.0, 0.010), (36, 39), shake=(0.015, 0.008), roll_deg=2),
+}
 
 
 @dataclass(frozen=True)
@@ -120,26 +138,20 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     )
 
 
-def draw_cameras(rng: np.random.Generator, height: int, width: int) -> dict[str, Camera]:
-    """``main`` looks across the table at the robot, ``top`` looks down on it; both a little off in each episode."""
+def draw_cameras(
+    rng: np.random.Generator, height: int, width: int, viewpoints: Mapping[str, Viewpoint] = VIEWPOINTS
+) -> dict[str, Camera]:
+    """A camera at every viewpoint, a little off in each episode."""
+    return {name: _draw_camera(rng, height, width, viewpoint) for name, viewpoint in viewpoints.items()}
 
-    def jitter(scale: float) -> Float[np.ndarray, "3"]:
-        return rng.uniform(-scale, scale, 3)
 
-    main = Camera.look_at(
-        np.array([0.64, 0.20, 0.42]) + jitter(0.02),
-        np.array([0.125, 0.0, 0.075]) + jitter(0.01),
-        field_of_view_deg=float(rng.uniform(41, 44)),
+def _draw_camera(rng: np.random.Generator, height: int, width: int, viewpoint: Viewpoint) -> Camera:
+    of_eye, of_target = viewpoint.shake
+    return Camera.look_at(
+        np.array(viewpoint.eye) + rng.uniform(-of_eye, of_eye, 3),
+        np.array(viewpoint.target) + rng.uniform(-of_target, of_target, 3),
+        field_of_view_deg=float(rng.uniform(*viewpoint.field_of_view_deg)),
         height=height,
         width=width,
-        roll_deg=float(rng.uniform(-1, 1)),
+        roll_deg=float(rng.uniform(-viewpoint.roll_deg, viewpoint.roll_deg)),
     )
-    top = Camera.look_at(
-        np.array([0.40, 0.06, 0.60]) + jitter(0.015),
-        np.array([0.175, 0.0, 0.010]) + jitter(0.008),
-        field_of_view_deg=float(rng.uniform(36, 39)),
-        height=height,
-        width=width,
-        roll_deg=float(rng.uniform(-2, 2)),
-    )
-    return {"main": main, "top": top}

@@ -77,6 +77,13 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(dims, para
     assert infer_shape(detector.state_dict()) == DetectorShape(dims)
 
 
+def test_a_detector_of_any_width_is_known_from_its_tensors():
+    shape = DetectorShape((32, 64, 128, 256), (1, 1, 2, 1), in_channels=4, heads=(3, 1), widths=(96, 64, 32))
+    with torch.device("meta"):
+        detector = CeDiRNetDetector(shape)
+    assert infer_shape(detector.state_dict()) == shape
+
+
 def test_channels_two_and_five_are_the_first_heads_and_three_and_four_the_second_heads(checkpoint):
     detector, image = checkpoint[0], torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
