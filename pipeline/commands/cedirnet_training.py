@@ -66,7 +66,7 @@ def write_cedirnet(
     partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
     partial.mkdir()
     try:
-        trained = _train(config, sizes, seed, workers, clock) if pretrained else _untrained(seed)
+        trained = _train(config, sizes, seed, workers, clock) if pretrained else untrained(seed)
         published = partial / "published"
         save_published(published, trained)
         _convert(published, partial / "converted")
@@ -125,7 +125,8 @@ def _networks(seed: int) -> tuple["nn.Module", "nn.Module"]:
         return CeDiRNetDetector(DetectorShape(DIMS, DEPTHS, widths=WIDTHS)).eval(), Localiser().eval()
 
 
-def _untrained(seed: int) -> Trained:
+def untrained(seed: int) -> Trained:
+    """Both networks with fresh weights."""
     detector, localiser = _networks(seed)
     return Trained(detector, localiser, {})
 

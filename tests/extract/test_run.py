@@ -207,6 +207,19 @@ def test_nan_can_be_recorded_and_receipts_count_it(config, xvla_with):
     assert all("--nan record" in receipt.info["command"] for receipt in receipts)
 
 
+def test_infinite_features_are_refused_and_counted_as_nan_is(config, xvla_with):
+    """An infinite bias at the end of the tower's third stage leaves infinities in R, and no NaN."""
+    folder = spoil(xvla_with(), "model.vlm.vision_tower.blocks.2.1.channel_block.ffn.fc2.bias", slice(0, 1), torch.inf)
+    asked = config(checkpoint=str(folder), features=("r",))
+    with pytest.raises(VisualThoughtError, match="feature r is not finite"):
+        extract(asked)
+    assert not list(asked.store.glob("receipts/*/*/*.json"))
+    extract(config(checkpoint=str(folder), features=("r",), nan="record"))
+    (array,) = FeatureStore.open(asked.store).arrays()
+    receipts = [read_receipt(asked.store, array.receipt_path(part)) for part in range(array.num_parts)]
+    assert all((receipt.nan_count, receipt.inf_count > 0) == (0, True) for receipt in receipts)
+
+
 def test_nan_for_one_instruction_keeps_the_parts_before_it(config, manifest, xvla_with, xvla):
     from transformers import AutoTokenizer
 
@@ -304,11 +317,11 @@ def label(frame, instruction):
     return where | {"target": "", "positive": False, "phase": ""} | nothing
 
 
-def spoil(folder, name, rows):
-    """Put NaN into one of a checkpoint's weights."""
+def spoil(folder, name, rows, value=torch.nan):
+    """Put NaN, or infinity, into one of a checkpoint's weights."""
     weights = load_file(folder / "model.safetensors")
     if name in weights:
-        weights[name][rows] = torch.nan
+        weights[name][rows] = value
         save_file(weights, folder / "model.safetensors")
     return folder
 

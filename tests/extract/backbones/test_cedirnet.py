@@ -217,7 +217,15 @@ def test_code_in_a_file_never_runs(checkpoint, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("content", [{}, {"model_state_dict": {"module.x": torch.zeros(1)}}, [1], b"text"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model_state_dict": {"module.x": torch.zeros(1)}},
+        b"text",
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param([1], marks=pytest.mark.slow),
+    ],
+)
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "other.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)

@@ -141,23 +141,29 @@ def test_its_usual_checkpoint_is_a_hub_id_if_it_has_one(tried):
     assert tried.kind.checkpoint is None or tried.kind.checkpoint.count("/") == 1
 
 
-def test_features_are_declared_without_a_model_class_and_without_weights(tried, copied):
-    (copied / "model.safetensors").write_bytes(b"no weights at all")
+def test_features_are_declared_without_a_model_class_and_without_weights(request, tmp_path):
     code = """
 import json, sys
 from visual_thought.extract.backbones import find_backbone
-name, folder, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-specs = find_backbone(name).describe(folder, **settings)
-heavy = [m for m in sys.modules if m.startswith(("lerobot", "timm")) or ".modeling_" in m or m.endswith(".network")]
-assert not heavy, heavy
-print(json.dumps([list(spec.shape) for spec in specs]))
+for name, folder, settings in json.loads(sys.argv[1]):
+    specs = find_backbone(name).describe(folder, **settings)
+    heavy = [m for m in sys.modules if m.startswith(("lerobot", "timm")) or ".modeling_" in m or m.endswith(".network")]
+    assert not heavy, (name, heavy)
+    print(json.dumps([list(spec.shape) for spec in specs]))
 """
-    settings = {"features": tried.case.features, "dtype": "fp32", "image_size": tried.case.size}
-    arguments = [tried.case.backbone, str(copied), json.dumps(settings)]
-    command = [sys.executable, "-c", code, *arguments]
+    asked, shapes = [], []
+    for case in CASES:
+        tried = Tried(case, request.getfixturevalue(case.checkpoint))
+        shapes.append([list(spec.shape) for spec in tried.describe()])
+        folder = shutil.copytree(tried.folder, tmp_path / case.backbone)
+        (folder / "model.safetensors").write_bytes(b"no weights at all")
+        asked.append(
+            (case.backbone, str(folder), {"features": case.features, "dtype": "fp32", "image_size": case.size})
+        )
+    command = [sys.executable, "-c", code, json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    assert [tuple(shape) for shape in json.loads(done.stdout)] == [spec.shape for spec in tried.describe()]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == shapes
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

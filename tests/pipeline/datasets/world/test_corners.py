@@ -10,7 +10,7 @@ import torch
 from visual_thought.extract.backbones import cedirnet
 from visual_thought.extract.backbones.cedirnet.localiser import HANDMADE_SCORE, HandmadeLocaliser, find_peaks
 from visual_thought.pipeline.cli import run
-from visual_thought.pipeline.commands.cedirnet_training import Sizes, write_cedirnet
+from visual_thought.pipeline.commands.cedirnet_training import Sizes, save_published, untrained, write_cedirnet
 from visual_thought.pipeline.datasets.world.corner_scenes import HEIGHT, WIDTH, Views, draw_views
 from visual_thought.pipeline.datasets.world.corner_targets import corner_loss, corner_peaks, corner_targets
 from visual_thought.pipeline.datasets.world.corner_training import (
@@ -165,7 +165,7 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_losses(views: Views) ->
     def train(steps: int) -> list[float]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            detector = CeDiRNetDetector(DetectorShape((32, 64, 128, 256), (1, 1, 1, 1)))
+            detector = CeDiRNetDetector(DetectorShape((32, 64, 128, 256), (1, 1, 1, 1), widths=(64, 64, 32)))
         config = CornerConfig(steps=steps, progress=False)
         return train_detector(detector, views, config)
 
@@ -207,8 +207,8 @@ def test_training_writes_the_authors_files_and_what_the_converter_makes_of_them(
 
 
 def test_the_published_detector_needs_the_localisers_own_file(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_cedirnet(tmp_path / "c", pretrained=False, seed=0, config=SHORT)
-    published = tmp_path / "c" / "published"
+    published = tmp_path / "published"
+    save_published(published, untrained(seed=0))
     detector, localiser = published / "ConvNext-narrow-RGB.pth", published / "localization_checkpoint.pth"
     assert run(["weights", "convert-cedirnet", str(detector), "--out", str(tmp_path / "a")]) == 3
     assert "running statistics" in capsys.readouterr().err
