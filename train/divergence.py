@@ -1,0 +1,56 @@
+"""A loss that is no longer a number ends the run, and leaves behind what it ended on."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ..pipeline.errors import VisualThoughtError
+from .joins import QUERY
+from .loader import Field
+from .sampling import Draw
+from .state import Racer, Run
+
+
+def refuse_nonfinite(run: Run, draw: Draw, racer: Racer, loss: float) -> None:
+    """Go on with a finite loss; otherwise save which examples and store rows the step saw, and stop.
+
+    Args:
+        run: the run.
+        draw: the whole step, of all processes.
+        racer: whose loss it is.
+        loss: the step's loss.
+
+    Raises:
+        VisualThoughtError: the loss is NaN or infinite.
+    """
+    if math.isfinite(loss):
+        return
+    path = run.out / f"nonfinite-{draw.step:06d}.json"
+    if run.team.main:
+        _write(path, run, draw, racer, loss)
+    raise VisualThoughtError(
+        f"the loss of {racer.contender.name} is not a finite number at step {draw.step}",
+        found=f"{loss}; the step's examples and their rows in the store are in {path}",
+        expected="finite features were read, so the training diverged",
+        remedy="lower optimizer.lr or raise scheduler.warmup_steps; the last checkpoint is intact",
+    )
+
+
+def _write(path: Path, run: Run, draw: Draw, racer: Racer, loss: float) -> None:
+    table = run.data.examples.table.take(draw.examples)
+    columns = [column for column in QUERY if column in table.column_names]
+    said: dict[str, Any] = {
+        "contender": racer.contender.name,
+        "step": draw.step,
+        "loss": str(loss),
+        "store": str(run.config.store.absolute()),
+        "features": {name: _rows(run, field, draw) for name, field in run.data.train_fields.items()},
+        "examples": table.select(columns).to_pylist(),
+    }
+    path.write_text(json.dumps(said, indent=1))
+
+
+def _rows(run: Run, field: Field, draw: Draw) -> dict[str, Any]:
+    """What ``FeatureStore.read(key, rows)`` needs to show what a field of the batch held."""
+    return {"key": run.data.sources[field.feature].spec.key, "rows": field.rows_of(draw).tolist()}
