@@ -25,5 +25,5 @@ def follow(average: nn.Module, model: nn.Module, *, step: int, decay: float) -> 
     share = 1.0 - decay_at(step + 1, decay)
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
         old.lerp_(new, share)
-    for old, new in zip(average.buffers(), model.buffers(), strict=True):
-        old.copy_(new)
+    for held, now in zip(average.buffers(), model.buffers(), strict=True):
+        held.copy_(now)

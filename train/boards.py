@@ -60,7 +60,7 @@ class Wandb:
 
 
 class Guarded:
-    """A board whose first error is one warning and the end of the board.
+    """A board that is opened when there is a number for it, and whose first error is one warning and its end.
 
     Args:
         name: what it is called in the warning.
@@ -68,20 +68,20 @@ class Guarded:
     """
 
     def __init__(self, name: str, make: Callable[[], Board]) -> None:
-        self._name = name
+        self._name, self._make = name, make
         self._board: Board | None = None
-        with self._forgiven():
-            self._board = make()
+        self._failed = False
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Show numbers of one step, if it still works."""
-        if self._board is not None:
+        if not self._failed:
             with self._forgiven():
+                self._board = self._board or self._make()
                 self._board.add(step, values)
 
     def close(self) -> None:
         """Close it, if it still works."""
-        if self._board is not None:
+        if self._board is not None and not self._failed:
             with self._forgiven():
                 self._board.close()
 
@@ -90,5 +90,5 @@ class Guarded:
         try:
             yield
         except Exception as error:
-            self._board = None
+            self._failed = True
             LOG.warning("%s is off, the run goes on without it: %s", self._name, error)

@@ -1,7 +1,6 @@
 """A loss that is no longer a number ends the run, and leaves behind what it ended on."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,19 @@ from .sampling import Draw
 from .state import Racer, Run
 
 
-def refuse_nonfinite(run: Run, draw: Draw, racer: Racer, loss: float) -> None:
-    """Go on with a finite loss; otherwise save which examples and store rows the step saw, and stop.
+def diverged(run: Run, draw: Draw, racer: Racer, loss: float) -> VisualThoughtError:
+    """The error for a loss that is NaN or infinite; which examples and store rows the step saw is saved.
 
     Args:
         run: the run.
         draw: the whole step, of all processes.
         racer: whose loss it is.
         loss: the step's loss.
-
-    Raises:
-        VisualThoughtError: the loss is NaN or infinite.
     """
-    if math.isfinite(loss):
-        return
     path = run.out / f"nonfinite-{draw.step:06d}.json"
     if run.team.main:
         _write(path, run, draw, racer, loss)
-    raise VisualThoughtError(
+    return VisualThoughtError(
         f"the loss of {racer.contender.name} is not a finite number at step {draw.step}",
         found=f"{loss}; the step's examples and their rows in the store are in {path}",
         expected="finite features were read, so the training diverged",

@@ -91,7 +91,7 @@ class Team:
         self.wait()
         with _lost_peers():
             dist.all_reduce(flat)
-        loss_sum, present, *sums = flat.split([part.numel() for part in parts])
+        loss_sum, present, *sums = torch.split(flat, [part.numel() for part in parts])
         for parameter, known, total in zip(parameters, present.tolist(), sums, strict=True):
             parameter.grad = total.view_as(parameter).to(parameter.dtype) if known else None
         return loss_sum[0]

@@ -45,6 +45,7 @@ def begin(
     """The step to start from, with weights in place in every process, and what there is to say about it."""
     if earlier is None:
         if team.main:
+            config.out.mkdir(parents=True, exist_ok=True)
             write_record(config.out / "run.json", record)
         return 0, []
     _refuse_other_config(earlier, record)

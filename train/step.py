@@ -32,7 +32,7 @@ def backward(run: Run, racer: Racer, batch: Batch, step: int) -> Float[Tensor, "
         terms = _forward(run, racer, part, step, number)
         counts = counts or _agreed(run, counts_of(terms))
         loss = total(weighed(terms, counts))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(loss.detach())
     return run.team.sum_gradients(racer.contender.model, torch.stack(losses).sum())
 
