@@ -24,10 +24,10 @@ def bits(run_dir):
     return [path.read_bytes() for path in sorted((run_dir / "last").resolve().rglob("*.safetensors"))]
 
 
-@pytest.mark.parametrize("count", [2, 3, 16])
+@pytest.mark.parametrize("count", [3, 16])
 def test_micro_batches_make_the_step_of_the_whole_batch(toys_once, tmp_path, count):
-    train(config_for(toys_once, str(tmp_path / "whole"), **CALM))
-    train(config_for(toys_once, str(tmp_path / "cut"), **CALM, accumulate=count))
+    train(config_for(toys_once, str(tmp_path / "whole"), **CALM, steps=6, eval_freq=6))
+    train(config_for(toys_once, str(tmp_path / "cut"), **CALM, steps=6, eval_freq=6, accumulate=count))
     for name in ("head", "instruction_blind", "linear_probe"):
         assert losses(tmp_path / "cut", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-3)
 

@@ -3,21 +3,25 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from grounding_toys import config_for
+import yaml
+from grounding_toys import RECIPE, config_for
 from two_processes import CALM, LONG
 
 from visual_thought.pipeline.errors import ConfigError
 from visual_thought.pipeline.store import FeatureStore
-from visual_thought.train.config import OptimizerConfig
+from visual_thought.train.checkpoint import newest_valid
 from visual_thought.train.journal import read_journal
 from visual_thought.train.processes import Team
+from visual_thought.train.resume import earlier_run
 from visual_thought.train.run import _refuse_small_steps, train
 from visual_thought.train.sampling import EpochOrder, Share
 
@@ -142,6 +146,36 @@ def test_a_loss_that_is_no_number_ends_all_with_the_whole_steps_rows(pair):
     assert [one["diverged"] for one in said] == [["VisualThoughtError", 3]] * 2
     (path,) = (data / "diverged").glob("nonfinite-*.json")
     assert len(json.loads(path.read_text())["features"]["z"]["rows"]) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "launcher", [["torch.distributed.run", "--standalone"], ["accelerate.commands.launch", "--multi_gpu"]]
+)
+def test_a_launcher_that_is_terminated_leaves_a_run_that_resumes(toys_once, tmp_path, launcher):
+    recipe = RECIPE | CALM | LONG | {"steps": 4000, "eval_freq": 1000}
+    (tmp_path / "toys.yaml").write_text(yaml.safe_dump(recipe))
+    out = tmp_path / "run"
+    places = ["--store", toys_once / "store", "--manifest", toys_once / "toys.yaml", "--out", out]
+    module, *options = launcher
+    count = "--num_processes=2" if module.startswith("accelerate") else "--nproc-per-node=2"
+    vtt = ["-m", "visual_thought.pipeline.cli", "train", tmp_path / "toys.yaml", *places, "--json"]
+    command = [sys.executable, "-m", module, *options, count, *vtt]
+    started = subprocess.Popen([str(word) for word in command], env=environment(), start_new_session=True)
+    try:
+        while not any(line["step"] >= 5 for line in read_journal(out)):
+            assert started.poll() is None
+            time.sleep(0.05)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=120) != 0
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+    assert 5 <= int((out / "last").resolve().name) < 4000
+    last = config_for(toys_once, str(out), **CALM, **LONG | {"steps": 4000, "eval_freq": 1000}, resume=True)
+    assert earlier_run(last) is not None
+    assert newest_valid(out) == ((out / "last").resolve(), [])
 
 
 def test_shares_are_the_whole_step_cut_in_order():
