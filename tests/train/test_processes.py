@@ -160,8 +160,9 @@ def test_a_launcher_that_is_terminated_leaves_a_run_that_resumes(toys_once, tmp_
     places = ["--store", toys_once / "store", "--manifest", toys_once / "toys.yaml", "--out", out]
     module, *options = launcher
     count = "--num_processes=2" if module.startswith("accelerate") else "--nproc-per-node=2"
-    vtt = ["-m", "visual_thought.pipeline.cli", "train", tmp_path / "toys.yaml", *places, "--json"]
-    command = [sys.executable, "-m", module, *options, count, *vtt]
+    vtt = tmp_path / "vtt"  # as the console script
+    vtt.write_text("from visual_thought.pipeline.cli import main\n\nmain()\n")
+    command = [sys.executable, "-m", module, *options, count, vtt, "train", tmp_path / "toys.yaml", *places, "--json"]
     started = subprocess.Popen([str(word) for word in command], env=environment(), start_new_session=True)
     try:
         while not any(line["step"] >= 5 for line in read_journal(out)):
