@@ -6,6 +6,7 @@
         model.safetensors  config.json            the head; config.json rebuilds it without the store
         controls/<name>.safetensors               its controls
         training_state/<name>.safetensors         optimiser moments, one file a contender
+        training_state/weights/<name>.safetensors the weights that take the steps, where the above are their average
         training_state/state.json                 step and best values
         files.json                                size and sha256 of the files above; written last
       last  best  best-<control>                  links into checkpoints/
@@ -90,13 +91,19 @@ def write_checkpoint(
     optimizers: Mapping[str, torch.optim.Optimizer],
     best: Mapping[str, Best],
     config: Mapping[str, Any],
+    averages: Mapping[str, nn.Module] | None = None,
 ) -> Path:
-    """Write one checkpoint under a temporary name and rename it; then move the ``last`` and ``best`` links."""
+    """Write one checkpoint under a temporary name and rename it; then move the ``last`` and ``best`` links.
+
+    A contender's average, where it has one, is saved as its model, and the model's own weights with the moments.
+    """
     final = checkpoint_dir(run_dir, step)
     temporary = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}"
     (temporary / "training_state").mkdir(parents=True)
-    for name, model in models.items():
+    for name, model in {**models, **(averages or {})}.items():
         save_tensors(temporary / model_file(name), model.state_dict())
+    for name in averages or {}:
+        save_tensors(temporary / weights_file(name), models[name].state_dict())
     for name, optimizer in optimizers.items():
         save_tensors(temporary / "training_state" / f"{name}.safetensors", moments(models[name], optimizer))
     state = {"step": step, "best": {name: asdict(value) for name, value in best.items()}}
@@ -166,15 +173,20 @@ def newest_valid(run_dir: Path) -> tuple[Path | None, list[str]]:
 
 
 def restore(
-    path: Path, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+    path: Path,
+    models: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    averages: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, Best]:
     """Load weights and optimiser moments in place; returns the best values so far.
 
     Raises:
         WeightsError: the checkpoint holds other contenders or shapes.
     """
+    for name, average in (averages or {}).items():
+        load_model(path, name, average)
     for name, model in models.items():
-        load_model(path, name, model)
+        load_weights(path / (weights_file(name) if name in (averages or {}) else model_file(name)), model)
         set_moments(model, optimizers[name], _load(path / "training_state" / f"{name}.safetensors"))
     state = json.loads((path / "training_state" / "state.json").read_text())
     return {name: Best(**value) for name, value in state["best"].items()}
@@ -182,7 +194,11 @@ def restore(
 
 def load_model(path: Path, name: str, model: nn.Module) -> None:
     """Load one contender's weights into a model of the same shape; raises WeightsError."""
-    file = path / model_file(name)
+    load_weights(path / model_file(name), model)
+
+
+def load_weights(file: Path, model: nn.Module) -> None:
+    """Load a file of weights into a model of the same shape; raises WeightsError."""
     try:
         model.load_state_dict(_load(file), strict=True)
     except RuntimeError as error:
@@ -192,6 +208,11 @@ def load_model(path: Path, name: str, model: nn.Module) -> None:
 def model_file(contender: str) -> str:
     """Where a contender's weights lie inside a checkpoint."""
     return "model.safetensors" if contender == HEAD else f"controls/{contender}.safetensors"
+
+
+def weights_file(contender: str) -> str:
+    """Where the weights that take the steps lie, if those of :func:`model_file` are their average."""
+    return f"training_state/weights/{contender}.safetensors"
 
 
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -104,6 +104,18 @@ class LoaderConfig:
 
 
 @dataclass(frozen=True)
+class WandbConfig:
+    """Weights & Biases, beside the run's own files. Whatever fails there is one warning, never the end of the run."""
+
+    enable: bool = False
+    """Send metrics to Weights & Biases; needs the package ``wandb``."""
+    project: str = "visual-thought"
+    """Its project."""
+    mode: Literal["online", "offline", "disabled"] = "offline"
+    """``offline`` writes into the run folder, for ``wandb sync`` to send later."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run.
 
@@ -128,7 +140,7 @@ class TrainConfig:
     steps: int
     """Optimiser steps."""
     batch_size: int
-    """Examples a step."""
+    """Examples a step, of all micro-batches and processes together."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """The head; its keys are the task's."""
     objective: Mapping[str, Any] = field(default_factory=dict)
@@ -141,6 +153,16 @@ class TrainConfig:
     """Fingerprints (64 hex digits) that features must have; a store with another one is refused."""
     seed: int = 0
     """Everything random follows from it: initial weights, sample order, dropout, the blind control."""
+    accumulate: int = 1
+    """Micro-batches that each process cuts its share of a step's examples into: less memory, the same gradient; costs
+    one more forward pass, without gradients, that counts what every term of the loss is averaged over."""
+    ema_decay: float = 0.0
+    """Decay of a moving average of the weights (0: none), which then is what is validated, saved and loaded; in the
+    first steps s it is (1 + s) / (10 + s), if that is less."""
+    compile: bool = False
+    """Compute the training loss through ``torch.compile``; validations and checkpoints know nothing of it."""
+    early_stop: int = 0
+    """End the run after this many validations in a row without a better one of the head (0: never)."""
     eval_freq: int = 1000
     """Steps between validations; each may become a contender's best checkpoint."""
     save_freq: int = 0
@@ -161,6 +183,8 @@ class TrainConfig:
     """How rows come from the store."""
     tensorboard: bool = True
     """Write TensorBoard files besides ``metrics.jsonl``."""
+    wandb: WandbConfig = WandbConfig()
+    """Weights & Biases."""
     progress: bool = True
     """Show a progress bar on stderr."""
     resume: bool = False
@@ -168,9 +192,18 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch_size": 1, "eval_freq": 1, "log_freq": 1, "keep_last": 1, "eval_batch_size": 1}
-        for name, low in {**least, "save_freq": 0, "eval_train_rows": 0}.items():
+        least |= {"accumulate": 1, "early_stop": 0, "save_freq": 0, "eval_train_rows": 0}
+        for name, low in least.items():
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} is too small", found=getattr(self, name), expected=f"at least {low}")
+        if self.accumulate > self.batch_size:
+            raise ConfigError(
+                "accumulate cuts a step into more micro-batches than it has examples",
+                found=self.accumulate,
+                expected=f"at most batch_size, {self.batch_size}",
+            )
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ConfigError("ema_decay is no decay", found=self.ema_decay, expected="0 (none) or 0 < decay < 1")
 
 
 def recipe_names() -> list[str]:

@@ -1,11 +1,14 @@
-"""The run's log: one JSON line a measurement, and the same numbers for TensorBoard."""
+"""The run's log: one JSON line a measurement, and the same numbers for whoever watches."""
 
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from .boards import Board
 
 FILE = "metrics.jsonl"
 
@@ -15,13 +18,18 @@ class Journal:
 
     A line holds ``kind`` (train or validation), ``step``, ``contender``, for a validation ``split``, and the numbers;
     what was not measured is null.
+
+    Args:
+        run_dir: the run folder; None keeps nothing.
+        start: the step to go on from.
+        boards: who else gets the numbers.
     """
 
-    def __init__(self, run_dir: Path, *, start: int, tensorboard: bool) -> None:
-        self._path = run_dir / FILE
-        _keep_until(self._path, start)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = _tensorboard(run_dir / "tensorboard", start) if tensorboard else None
+    def __init__(self, run_dir: Path | None, *, start: int = 0, boards: Sequence[Board] = ()) -> None:
+        path = Path(os.devnull) if run_dir is None else run_dir / FILE
+        if run_dir is not None:
+            _keep_until(path, start)
+        self._file, self._boards = path.open("a", encoding="utf-8"), boards
 
     def write(self, kind: str, step: int, contender: str, values: Mapping[str, float], *, split: str = "") -> None:
         """Log numbers of one contender at one step (optimiser steps done)."""
@@ -29,9 +37,8 @@ class Journal:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps(labels | finite) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{split or kind}/{name}/{contender}", value, step)
+        for board in self._boards:
+            board.add(step, {f"{split or kind}/{name}/{contender}": value for name, value in values.items()})
 
     def note(self, step: int, text: str) -> None:
         """Log a sentence."""
@@ -41,8 +48,8 @@ class Journal:
     def close(self) -> None:
         """Close the files."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
     def __enter__(self) -> Self:
         return self
@@ -67,9 +74,3 @@ def _keep_until(path: Path, step: int) -> None:
     temporary = path.with_name(f".{path.name}")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     temporary.replace(path)
-
-
-def _tensorboard(folder: Path, start: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=start + 1)

@@ -3,30 +3,30 @@
 It knows neither task nor head; see :class:`~visual_thought.train.tasks.base.Task`.
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 from tqdm import tqdm
 
-from ..pipeline.errors import Interrupted, VisualThoughtError
+from ..pipeline.errors import Interrupted
 from ..pipeline.interrupt import Stop, stop_on_signals
 from . import checkpoint
 from .checkpoint import HEAD, Best
-from .joins import QUERY
+from .divergence import diverged
 from .loader import Batch, Loaded, Loader
-from .objectives.terms import pooled, total
-from .optimizer import rate_factor, set_rate
-from .sampling import EpochOrder, InOrder, WindowOrder
-from .seeds import own_randomness, stream_seed
-from .state import Racer, Run, open_loader
-from .tasks.base import Contender, Observation, Task
+from .objectives.terms import pooled
+from .optimizer import rate_factor
+from .sampling import EpochOrder, InOrder, Plan, Share, WindowOrder
+from .seeds import own_randomness
+from .state import Racer, Run, averages_of, bests_of, models_of, open_loader, optimizers_of
+from .step import backward, update
+from .tasks.base import Observation, Task
 
 
 def run_steps(run: Run, start: int) -> None:
@@ -37,13 +37,11 @@ def run_steps(run: Run, start: int) -> None:
         VisualThoughtError: a loss that is not a finite number; its examples are saved in the run folder.
     """
     config = run.config
-    order = train_order(run)
-    steps = range(start, config.steps)
     with (
         own_randomness(),
         stop_on_signals() as stop,
-        open_loader(run, run.data.train_fields, order, steps, config.batch_size) as loader,
-        tqdm(total=config.steps, initial=start, unit="step", disable=not config.progress) as bar,
+        open_train_loader(run, range(start, config.steps)) as loader,
+        tqdm(total=config.steps, initial=start, unit="step", disable=not (config.progress and run.team.main)) as bar,
     ):
         pace = _Pace(loader)
         for loaded in loader:
@@ -52,7 +50,16 @@ def run_steps(run: Run, start: int) -> None:
             bar.update()
             if done % config.log_freq == 0 or done == config.steps:
                 _log(run, done, pace, bar)
-            _keep(run, done, stop)
+            if _keep(run, done, stop):
+                break
+
+
+def open_train_loader(run: Run, steps: range) -> Loader:
+    """A loader of this process's share of the training steps."""
+    order, team, config = train_order(run), run.team, run.config
+    mine = order if team.count == 1 else Share(order, team.index, team.count)
+    ahead = order.ahead if isinstance(order, WindowOrder) else None
+    return open_loader(run, run.data.train_fields, mine, steps, -(-config.batch_size // team.count), ahead=ahead)
 
 
 def train_order(run: Run) -> EpochOrder | WindowOrder:
@@ -67,37 +74,45 @@ def train_order(run: Run) -> EpochOrder | WindowOrder:
 def _step(run: Run, loaded: Loaded) -> None:
     """One optimiser step of every contender on one batch."""
     step = loaded.draw.step
-    rate = run.config.optimizer.lr * rate_factor(step, run.config.steps, run.config.scheduler)
     for racer in run.racers:
-        name, model = racer.contender.name, racer.contender.model
-        torch.manual_seed(stream_seed(run.config.seed, "dropout", name, step))
-        with run.autocast():
-            loss = total(run.task.terms(model, racer.contender.view(loaded.batch), step))
-        _refuse_nonfinite(run, loaded, name, loss)
-        racer.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if run.config.optimizer.grad_clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), run.config.optimizer.grad_clip_norm)
-        set_rate(racer.optimizer, rate)
-        racer.optimizer.step()
-        run.recent.setdefault(name, []).append(float(loss.detach()))
+        loss = float(backward(run, racer, loaded.batch, step))
+        if not math.isfinite(loss):
+            raise diverged(run, train_order(run)(step), racer, loss)
+        update(run, racer, step)
+        run.recent.setdefault(racer.contender.name, []).append(loss)
 
 
-def _keep(run: Run, done: int, stop: Stop) -> None:
-    """Validate and save when it is time; stop if a signal said so."""
-    config, last = run.config, done == run.config.steps
-    judged = done % config.eval_freq == 0 or last
+def _keep(run: Run, done: int, stop: Stop) -> bool:
+    """Validate and save when it is time; whether this was the last step. Stop if a signal said so, to any process."""
+    config = run.config
+    judged = done % config.eval_freq == 0 or done == config.steps
     wanted = bool(config.save_freq) and done % config.save_freq == 0
+    stopped = run.team.any(bool(stop))
     if judged:
         _validate(run, done)
-    if judged or wanted or stop:
+    ended = done == config.steps or out_of_patience(run, done)
+    if ended and done < config.steps:
+        run.journal.note(done, f"stopped early: {config.early_stop} validations of the head without a better one")
+    if judged or wanted or stopped:
         _save(run, done)
-    if stop and not last:
+    if stopped and not ended:
+        run.team.wait()  # who ends first makes a launcher end the others, and the main process may still be saving
         raise Interrupted(
-            f"training stopped by {stop.signal} after step {done} of {config.steps}",
+            f"training stopped by {stop.signal or 'a signal to another process'} after step {done} of {config.steps}",
             found=f"checkpoint {checkpoint.checkpoint_dir(run.out, done)}",
             remedy="run the same command with --resume",
         )
+    return ended
+
+
+def out_of_patience(run: Run, done: int) -> bool:
+    """Whether the head's last ``early_stop`` validations were not better than an earlier one.
+
+    A function of the step and the best validation alone, so a resumed run knows it too.
+    """
+    config, best = run.config, bests_of(run.racers).get(HEAD)
+    since = done // config.eval_freq - (best.step // config.eval_freq if best else 0)
+    return 0 < config.early_stop <= since
 
 
 def _validate(run: Run, done: int) -> None:
@@ -111,27 +126,39 @@ def _validate(run: Run, done: int) -> None:
 
 
 def evaluate_split(run: Run, examples: Int[np.ndarray, " m"]) -> dict[str, dict[str, float]]:
-    """Loss terms and metrics of every contender on some examples, in eval mode; nothing for no examples."""
+    """Loss terms and metrics of every contender on some examples, in eval mode; nothing for no examples.
+
+    Each of several processes sees every ``count``-th batch, and all of them get the numbers.
+    """
     if not len(examples):
         return {}
-    plan = InOrder(examples, run.config.eval_batch_size)
-    seen: dict[str, list[Observation]] = {racer.contender.name: [] for racer in run.racers}
+    plan, team = InOrder(examples, run.config.eval_batch_size), run.team
+    mine = range(team.index, len(plan), team.count)
+    seen = team.gather(_observe_batches(run, lambda step: plan(mine[step]), len(mine), plan.batch_size))
+    whole = [batch for row in zip_longest(*seen) for batch in row if batch is not None] if team.main else []
+    return team.share(_all_scores(run, whole))
+
+
+def _observe_batches(run: Run, plan: Plan, count: int, batch_size: int) -> list[dict[str, Observation]]:
+    """What every contender makes of each of some batches."""
     with (
-        open_loader(run, run.data.eval_fields, plan, range(len(plan)), plan.batch_size) as loader,
+        open_loader(run, run.data.eval_fields, plan, range(count), batch_size) as loader,
         torch.inference_mode(),
     ):
-        for loaded in loader:
-            for racer in run.racers:
-                seen[racer.contender.name].append(_observe(run, racer.contender, loaded.batch))
-    return {name: _scores(run.task, observations) for name, observations in seen.items()}
+        return [{racer.contender.name: _observe(run, racer, loaded.batch) for racer in run.racers} for loaded in loader]
 
 
-def _observe(run: Run, contender: Contender, batch: Batch) -> Observation:
-    contender.model.eval()
+def _observe(run: Run, racer: Racer, batch: Batch) -> Observation:
+    model = racer.judged.eval()
     with run.autocast():
-        observation = run.task.observe(contender.model, contender.view(batch))
-    contender.model.train()
+        observation = run.task.observe(model, racer.contender.view(batch))
+    racer.contender.model.train()
     return observation
+
+
+def _all_scores(run: Run, seen: list[dict[str, Observation]]) -> dict[str, dict[str, float]]:
+    names = seen[0] if seen else ()
+    return {name: _scores(run.task, [batch[name] for batch in seen]) for name in names}
 
 
 def _scores(task: Task, observations: list[Observation]) -> dict[str, float]:
@@ -148,12 +175,15 @@ def _note_best(run: Run, racer: Racer, done: int, values: Mapping[str, float]) -
 
 
 def _save(run: Run, done: int) -> None:
+    if not run.team.main:
+        return
     checkpoint.write_checkpoint(
         run.out,
         done,
-        models={racer.contender.name: racer.contender.model for racer in run.racers},
-        optimizers={racer.contender.name: racer.optimizer for racer in run.racers},
-        best={racer.contender.name: racer.best for racer in run.racers if racer.best is not None},
+        models=models_of(run.racers),
+        optimizers=optimizers_of(run.racers),
+        averages=averages_of(run.racers),
+        best=bests_of(run.racers),
         config=run.described,
     )
     freq = run.config.save_freq
@@ -168,21 +198,6 @@ def _log(run: Run, done: int, pace: "_Pace", bar: "tqdm[Any]") -> None:
     loss = sum(run.recent[HEAD]) / len(run.recent[HEAD])
     bar.set_postfix_str(f"loss {loss:.3f}, {speed['samples_per_s']:.0f} samples/s, waiting {speed['waiting']:.0%}")
     run.recent.clear()
-
-
-def _refuse_nonfinite(run: Run, loaded: Loaded, name: str, loss: Tensor) -> None:
-    if torch.isfinite(loss):
-        return
-    path = run.out / f"nonfinite-{loaded.draw.step:06d}.json"
-    rows = run.data.examples.table.take(loaded.draw.examples)
-    columns = [column for column in QUERY if column in rows.column_names]
-    path.write_text(json.dumps({"contender": name, "examples": rows.select(columns).to_pylist()}, indent=1))
-    raise VisualThoughtError(
-        f"the loss of {name} is not a finite number at step {loaded.draw.step}",
-        found=f"{float(loss.detach())}; the batch's examples are in {path}",
-        expected="finite features were read, so the training diverged",
-        remedy="lower optimizer.lr or raise scheduler.warmup_steps; the last checkpoint is intact",
-    )
 
 
 class _Pace:

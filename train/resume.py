@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..pipeline.config import build, to_plain
 from ..pipeline.errors import ConfigError
 from ..pipeline.record import RunRecord, read_record, write_record
 from ..pipeline.spec import differences
 from . import checkpoint
 from .config import TrainConfig
-from .state import Racer
+from .processes import ALONE, Team
+from .state import Racer, averages_of, models_of, optimizers_of
 
-MAY_CHANGE = ("store", "out", "resume", "loader", "device", "log_freq", "tensorboard", "progress", "keep_last")
-"""Config keys that a resumed run may be given anew: they change no number but by rounding."""
+MAY_CHANGE = (
+    *("store", "out", "resume", "loader", "log_freq", "tensorboard", "wandb", "progress", "keep_last", "early_stop"),
+    *("device", "compile", "accumulate"),
+)
+"""Config keys that a resumed run may be given anew: they change no sample. The last three, as the number of processes
+does, change numbers by rounding, and which of them dropout leaves out."""
 
 
 def earlier_run(config: TrainConfig) -> RunRecord | None:
@@ -30,21 +36,27 @@ def earlier_run(config: TrainConfig) -> RunRecord | None:
 
 
 def begin(
-    config: TrainConfig, record: RunRecord, earlier: RunRecord | None, racers: tuple[Racer, ...]
+    config: TrainConfig,
+    record: RunRecord,
+    earlier: RunRecord | None,
+    racers: tuple[Racer, ...],
+    team: Team = ALONE,
 ) -> tuple[int, list[str]]:
-    """The step to start from, with weights in place, and what there is to say about it."""
+    """The step to start from, with weights in place in every process, and what there is to say about it."""
     if earlier is None:
-        write_record(config.out / "run.json", record)
+        if team.main:
+            config.out.mkdir(parents=True, exist_ok=True)
+            write_record(config.out / "run.json", record)
         return 0, []
     _refuse_other_config(earlier, record)
-    last, notes = checkpoint.newest_valid(config.out)
+    last, notes = team.share(checkpoint.newest_valid(config.out))
     if last is None:
         return 0, [*notes, "no checkpoint can be used: starting from the first step"]
-    models = {racer.contender.name: racer.contender.model for racer in racers}
-    best = checkpoint.restore(last, models, {racer.contender.name: racer.optimizer for racer in racers})
+    best = checkpoint.restore(last, models_of(racers), optimizers_of(racers), averages_of(racers))
     for racer in racers:
         racer.best = best.get(racer.contender.name)
-    checkpoint.relink(config.out, last, best)
+    if team.main:
+        checkpoint.relink(config.out, last, best)
     return int(last.name), [*notes, f"resumed from step {int(last.name)}"] if notes else []
 
 
@@ -55,9 +67,10 @@ def _drawn(loader: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_config(earlier: RunRecord, record: RunRecord) -> None:
-    before, now = ({k: v for k, v in r.config.items() if k not in MAY_CHANGE} for r in (earlier, record))
+    was = to_plain(build(TrainConfig, earlier.config, source="run.json"))  # keys that are newer than the run: defaults
+    before, now = ({k: v for k, v in config.items() if k not in MAY_CHANGE} for config in (was, record.config))
     changed = differences(now, before)
-    drawn, draws = (_drawn(r.config["loader"]) for r in (earlier, record))
+    drawn, draws = (_drawn(config["loader"]) for config in (was, record.config))
     changed += differences(draws, drawn, "loader.")
     if earlier.splits != record.splits:
         changed.append("splits: the examples are others than when the run started")

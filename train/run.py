@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,18 +14,22 @@ from ..pipeline.errors import ConfigError, ManifestError
 from ..pipeline.machine import available_memory
 from ..pipeline.manifest import DatasetManifest, assign_splits
 from . import checkpoint
+from .averages import average_of
+from .boards import Board, Guarded, TensorBoard, Wandb
 from .checkpoint import HEAD, Best, Checkpoint
+from .compiled import compile_terms
 from .config import TrainConfig
 from .inputs import Inputs, describe_run, open_inputs, summary
 from .journal import Journal, read_journal
-from .loop import run_steps
+from .loop import out_of_patience, run_steps
 from .optimizer import make_optimizer
+from .processes import Team, join
 from .resume import begin, earlier_run
 from .sampling import EVALUATION_SEED
 from .seeds import own_randomness, stream_seed
 from .sources import Free, open_sources
-from .state import Data, Racer, Run
-from .tasks.base import Examples, Task
+from .state import Data, Racer, Run, bests_of
+from .tasks.base import Contender, Examples, Task
 
 LOG = logging.getLogger(__name__)
 
@@ -41,24 +46,56 @@ def train(config: TrainConfig) -> Checkpoint:
         Interrupted: stopped by a signal, resumable.
         VisualThoughtError: the loss is no longer finite.
     """
+    team = join(config.device)
+    with team.together():
+        return _train(config, team)
+
+
+def _train(config: TrainConfig, team: Team) -> Checkpoint:
     earlier = earlier_run(config)
+    _refuse_small_steps(config, team)
     with open_inputs(config, earlier) as inputs:
         task: Task = registry.load("task", config.task)(config, inputs.specs)
         config = task.config
         examples = task.examples(inputs.manifest, inputs.indexes)
         splits = split_examples(inputs.manifest, examples, config)
-        device = pick_device(config.device)
-        data = gather(task, inputs, examples, splits, device)
+        device = team.device or pick_device(config.device)
+        data = gather(task, inputs, examples, splits, device, here=team.here)
         racers = build_racers(task, device)
         record = describe_run(config, inputs, examples, splits, device=device)
-        config.out.mkdir(parents=True, exist_ok=True)
-        start, notes = begin(config, record, earlier, racers)
-        with Journal(config.out, start=start, tensorboard=config.tensorboard) as journal:
-            for note in notes:
+        team.wait()  # until all have seen the run folder as it was
+        start, notes = begin(config, record, earlier, racers, team)
+        with open_journal(config, start, summary(record), team) as journal:
+            for note in notes if team.main else ():
                 LOG.warning(note)
                 journal.note(start, note)
-            run_steps(Run(config, task, racers, data, journal, device, summary(record)), start)
-    return finished(config.out, {racer.contender.name: racer.best for racer in racers if racer.best is not None})
+            run = Run(config, task, racers, data, journal, device, summary(record), team)
+            if not out_of_patience(run, start):
+                run_steps(run, start)
+    done = finished(config.out, bests_of(racers)) if team.main else None
+    return cast(Checkpoint, team.share(done))
+
+
+def open_journal(config: TrainConfig, start: int, described: Mapping[str, Any], team: Team) -> Journal:
+    """The log of a run that goes on at step ``start``; a process that is not the main one keeps none."""
+    if not team.main:
+        return Journal(None)
+    boards: list[Board] = []
+    if config.tensorboard:
+        boards.append(Guarded("TensorBoard", lambda: TensorBoard(config.out / "tensorboard", start)))
+    if config.wandb.enable:
+        boards.append(Guarded("W&B", lambda: Wandb(config.out, config.wandb, described)))
+    return Journal(config.out, start=start, boards=boards)
+
+
+def _refuse_small_steps(config: TrainConfig, team: Team) -> None:
+    if config.batch_size < team.count * config.accumulate:
+        raise ConfigError(
+            "a step has too few examples to share",
+            found=f"batch_size {config.batch_size}",
+            expected=f"one for each of {team.count} processes x {config.accumulate} micro-batches, or more",
+            remedy="raise batch_size, or lower accumulate or the number of processes",
+        )
 
 
 def split_examples(
@@ -94,9 +131,17 @@ def build_racers(task: Task, device: torch.device) -> tuple[Racer, ...]:
         for name in task.names:
             torch.manual_seed(stream_seed(task.config.seed, "init", name))
             contender = task.contender(name)
-            contender.model.to(device).train()
-            racers.append(Racer(contender, make_optimizer(contender.model, task.config.optimizer)))
+            racers.append(enter(task, contender, device))
     return tuple(racers)
+
+
+def enter(task: Task, contender: Contender, device: torch.device) -> Racer:
+    """A contender with what it trains with, as the task's config says."""
+    config, model = task.config, contender.model.to(device).train()
+    terms = compile_terms(task.terms) if config.compile else task.terms
+    return Racer(
+        contender, make_optimizer(model, config.optimizer), terms, average_of(model) if config.ema_decay else None
+    )
 
 
 def pick_device(name: str) -> torch.device:
@@ -138,13 +183,15 @@ def gather(
     examples: Examples,
     splits: Mapping[str, Int[np.ndarray, " m"]],
     device: torch.device,
+    *,
+    here: int = 1,
 ) -> Data:
-    """Where the rows of the train and val examples come from, in memory if they fit."""
+    """Where the rows of the train and val examples come from, in memory if they fit ``here`` times."""
     used = np.concatenate([splits["train"], splits["val"]])
     wanted = {name: rows[used] for name, rows in examples.rows.items()}
     readers = {name: inputs.readers[name] for name in wanted}
     largest = max(readers, key=lambda name: readers[name].spec.row_bytes)
-    free = Free(available_memory(), device, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0)
+    free = Free(available_memory() // here, device, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0)
     return Data(
         examples=examples,
         sources=open_sources(readers, wanted, task.config.loader, free),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
@@ -116,6 +117,33 @@ def _draw(
     epochs, place = np.divmod(position, len(examples))
     order = np.concatenate([orders(int(epoch))[place[epochs == epoch]] for epoch in np.unique(epochs)])
     return Draw(step, examples[order], epochs)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of every step: a run of neighbouring examples, all about equally many.
+
+    Args:
+        plan: the whole steps.
+        index: which process, from 0.
+        count: processes.
+    """
+
+    plan: Plan
+    index: int
+    count: int
+
+    def __call__(self, step: int) -> Draw:
+        """This process's part of the step's draw."""
+        draw = self.plan(step)
+        mine = pieces(len(draw.examples), self.count)[self.index]
+        return Draw(step, draw.examples[mine], draw.epochs[mine])
+
+
+def pieces(things: int, count: int) -> list[slice]:
+    """Cut neighbouring things into ``count`` pieces whose sizes differ by one at most."""
+    borders = [things * number // count for number in range(count + 1)]
+    return [slice(*ends) for ends in pairwise(borders)]
 
 
 class InOrder:

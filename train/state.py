@@ -1,6 +1,6 @@
 """What a run is made of while it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,23 +9,61 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int
+from torch import nn
 
 from .checkpoint import Best
+from .compiled import Terms
 from .config import TrainConfig
 from .journal import Journal
 from .loader import Field, Loader
-from .sampling import Plan, WindowOrder
+from .processes import ALONE, Team
+from .sampling import Plan
 from .sources import Source
 from .tasks.base import Contender, Examples, Task
 
 
 @dataclass
 class Racer:
-    """One contender in the running: its model, its optimiser, its best validation so far."""
+    """One contender in the running: its model, its optimiser, its best validation so far.
+
+    Args:
+        contender: its model is the one that takes the steps.
+        optimizer: of that model.
+        terms: the terms of its training loss; the task's own, or those compiled.
+        average: the moving average of its weights, if there is one.
+        best: the best validation so far.
+    """
 
     contender: Contender
     optimizer: torch.optim.Optimizer
+    terms: Terms
+    average: nn.Module | None = None
     best: Best | None = None
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and saved: the average, or the model itself."""
+        return self.contender.model if self.average is None else self.average
+
+
+def models_of(racers: Iterable[Racer]) -> dict[str, nn.Module]:
+    """The models that take the steps, by contender."""
+    return {racer.contender.name: racer.contender.model for racer in racers}
+
+
+def averages_of(racers: Iterable[Racer]) -> dict[str, nn.Module]:
+    """The averages, by contender, of those that have one."""
+    return {racer.contender.name: racer.average for racer in racers if racer.average is not None}
+
+
+def optimizers_of(racers: Iterable[Racer]) -> dict[str, torch.optim.Optimizer]:
+    """The optimisers, by contender."""
+    return {racer.contender.name: racer.optimizer for racer in racers}
+
+
+def bests_of(racers: Iterable[Racer]) -> dict[str, Best]:
+    """The best validations, by contender, of those that have one."""
+    return {racer.contender.name: racer.best for racer in racers if racer.best is not None}
 
 
 @dataclass(frozen=True)
@@ -53,6 +91,8 @@ class Run:
     device: torch.device
     described: Mapping[str, Any]
     """What each checkpoint's ``config.json`` says."""
+    team: Team = ALONE
+    """The processes that share the run's steps."""
     recent: dict[str, list[float]] = field(default_factory=dict)
     """Losses since the last log line, by contender."""
 
@@ -68,8 +108,16 @@ class Run:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
-def open_loader(run: Run, fields: Mapping[str, Field], plan: Plan, steps: range, batch_size: int) -> Loader:
-    """A loader of some fields for the steps of a plan."""
+def open_loader(
+    run: Run,
+    fields: Mapping[str, Field],
+    plan: Plan,
+    steps: range,
+    batch_size: int,
+    *,
+    ahead: Callable[..., Int[np.ndarray, " m"]] | None = None,
+) -> Loader:
+    """A loader of some fields for the steps of a plan; ``ahead`` as :class:`~.loader.Loader` takes it."""
     options = run.config.loader
     return Loader(
         run.data.sources,
@@ -81,5 +129,5 @@ def open_loader(run: Run, fields: Mapping[str, Field], plan: Plan, steps: range,
         threads=options.threads,
         depth=options.depth,
         device=run.device,
-        ahead=plan.ahead if isinstance(plan, WindowOrder) else None,
+        ahead=ahead,
     )

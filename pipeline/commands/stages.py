@@ -144,6 +144,7 @@ def train(
     --decoder.dim=256.
     """
     from ...train.config import build_config
+    from ...train.processes import leads
     from ...train.run import train as run_train
 
     changes = [*(overrides or []), *_dotted(context.args)]
@@ -157,7 +158,8 @@ def train(
         changes.append("loader.allow_nan=true")
     config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
-    answer(done.to_json(), done.render(), as_json)
+    if leads():  # of several processes, one answers
+        answer(done.to_json(), done.render(), as_json)
 
 
 def evaluate(

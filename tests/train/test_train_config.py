@@ -71,6 +71,11 @@ def test_a_recipe_may_be_a_file(tmp_path):
         ("steps=many", "`steps` has the wrong type"),
         ("steps=0", "steps is too small"),
         ("loader.residency=tape", "auto, disk, ram, gpu"),
+        ("ema_decay=1", "ema_decay is no decay"),
+        ("accumulate=33", "at most batch_size, 32"),
+        ("early_stop=-1", "early_stop is too small"),
+        ("compile=fast", "`compile` has the wrong type"),
+        ("wandb.mode=onlin", "online, offline, disabled"),
         ("loader.window_parts=0", "loader.window_parts is too small"),
     ],
 )

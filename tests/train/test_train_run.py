@@ -241,7 +241,13 @@ def test_a_constant_learning_rate_too_high_ends_with_the_examples_it_ended_on(to
         train(config_for(toys, optimizer={"lr": 1e30}, controls=[]))
     path = next((toys / "run").glob("nonfinite-*.json"))
     assert path.name in str(error.value)
-    assert len(json.loads(path.read_text())["examples"]) == 16
+    said = json.loads(path.read_text())
+    assert len(said["examples"]) == 16
+    store = FeatureStore.open(said["store"])
+    for feature in said["features"].values():
+        assert torch.isfinite(store.read(feature["key"], feature["rows"])).all()
+    index = store.index(said["features"]["z"]["key"]).take(said["features"]["z"]["rows"]).to_pylist()
+    assert [{name: row[name] for name in said["examples"][0]} for row in index] == said["examples"]
 
 
 def test_another_fingerprint_than_the_recipe_names_is_refused(toys):
