@@ -21,7 +21,9 @@ from ..pipeline.record import RunRecord
 from ..pipeline.store import FeatureStore
 from ..train.inputs import Inputs, readable_rows, resolve_features
 from ..train.loaded import LoadedRun, load_run
+from ..train.nonfinite import finite_rows
 from ..train.run import pick_device, split_examples
+from ..train.skipped import admit
 from ..train.tasks.base import Examples
 from ..train.tasks.ground import GroundTask
 from .config import EvalConfig
@@ -78,9 +80,16 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
     store = FeatureStore.open(parse_place(config.store or loaded.record.store, cache=config.store_cache))
     keys = resolve_features(store, loaded.config, loaded.record)
     with ExitStack() as stack:
-        partial = loaded.config.loader.allow_partial
-        readers = {name: stack.enter_context(store.reader(key, allow_partial=partial)) for name, key in keys.items()}
-        indexes = {name: readable_rows(store, key, readers[name]) for name, key in keys.items()}
+        readers = {name: stack.enter_context(store.reader(key, allow_partial=True)) for name, key in keys.items()}
+        loader = loaded.config.loader
+        indexes = {
+            name: finite_rows(readers[name], readable_rows(store, key, readers[name]), allow_nan=loader.allow_nan)
+            for name, key in keys.items()
+        }
+        rows_of = {key: indexes[name] for name, key in keys.items()}
+        manifest = admit(
+            store, rows_of, manifest, allow_partial=loader.allow_partial, allow_skipped=loader.allow_skipped
+        )
         examples = loaded.task.examples(manifest, indexes)
         splits = split_examples(manifest, examples, loaded.config)
         _refuse_split(config.split, splits, examples, loaded.record)

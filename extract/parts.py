@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
+from ..pipeline.errors import MachineError
 from ..pipeline.store import FRAMES_SCHEMA, ArrayPlan
 from ..pipeline.store.format import stored_dtype
 from .decode import Frame
+from .patience import GRACE_S, POLL_S, Patience
 from .work import Place
 
 
@@ -66,13 +68,16 @@ class Parts:
 class PartWriter:
     """Commits parts in a thread; at most ``depth`` wait. Leaving the ``with`` block commits what was handed over.
 
-    An error in the thread is raised by the next :meth:`put`, or on leaving the block.
+    An error in the thread is raised by the next :meth:`put`, or on leaving the block. After a signal or another error
+    what was handed over has :data:`GRACE_S` seconds to be committed; a commit that hangs longer is left behind, which
+    leaves no part behind, because a part is there only once its receipt is.
     """
 
-    def __init__(self, commit: Callable[[Part], None], depth: int = 2) -> None:
+    def __init__(self, commit: Callable[[Part], None], depth: int = 2, patience: Patience | None = None) -> None:
         self.seconds, self.written = 0.0, 0
-        self._commit = commit
-        self._error: Exception | None = None
+        self._commit, self._patience = commit, patience or Patience()
+        self._error: BaseException | None = None
+        self._at, self._ended = "nothing", False
         self._queue: queue.Queue[Part | None] = queue.Queue(depth)
         self._thread = threading.Thread(target=self._run, name="part-writer", daemon=True)
 
@@ -81,27 +86,64 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        if kind is None:
+        failed = kind is not None
+        if self._wait(lambda: self._offered(None), failed) and self._wait(self._gone, failed):
+            self._thread.join()
+        if not failed:
             self._raise()
 
     def put(self, part: Part) -> None:
-        """Hand over a full part; waits while the queue is full."""
+        """Hand over a full part; waits while the queue is full. Dropped if a signal asks to stop meanwhile.
+
+        Raises:
+            MachineError: the thread makes no progress.
+            Exception: what the thread raised.
+        """
         self._raise()
-        self._queue.put(part)
+        self._wait(lambda: self._offered(part), failed=False)
+
+    def _wait(self, done: Callable[[], bool], failed: bool) -> bool:
+        """Wait for something; False if it is not worth to wait any longer, because of an error or a signal."""
+        self._patience.restart()
+        until: float | None = None
+        while not done():
+            if not failed and not self._patience.stop:
+                self._raise()
+                self._patience.check(self.written, "writing", self._at)
+            elif until is None:
+                until = time.monotonic() + GRACE_S
+            elif time.monotonic() > until:
+                return False
+        return True
+
+    def _offered(self, part: Part | None) -> bool:
+        try:
+            self._queue.put(part, timeout=POLL_S)
+        except queue.Full:
+            return False
+        return True
+
+    def _gone(self) -> bool:
+        self._thread.join(POLL_S)
+        return not self._thread.is_alive()
 
     def _raise(self) -> None:
-        if self._error is not None:
+        if isinstance(self._error, Exception):
             raise self._error
+        if self._error is not None or (not self._thread.is_alive() and not self._ended):
+            raise MachineError(
+                "the writer thread ended early", found=self._error, remedy="the same command resumes"
+            ) from self._error
 
     def _run(self) -> None:
         while (part := self._queue.get()) is not None:
             if self._error is None:
                 start = time.perf_counter()
+                self._at = f"part {part.number} of {part.plan.spec.key}"
                 try:
                     self._commit(part)
                     self.written += 1
-                except Exception as error:  # re-raised in the caller's thread
+                except BaseException as error:  # raised again in the caller's thread
                     self._error = error
                 self.seconds += time.perf_counter() - start
+        self._ended = True

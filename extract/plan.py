@@ -1,21 +1,23 @@
 """What an extraction would do: rows, parts, bytes, space; before any weights load."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 
-from ..pipeline.errors import MachineError, StoreMismatch
+from ..pipeline.errors import ConfigError, StoreMismatch
 from ..pipeline.place import Place, folder_of
 from ..pipeline.spec import FeatureSpec, differences
 from ..pipeline.store import ArrayPlan, FeatureStore, plan_array
+from ..pipeline.store.skipped import Skipped
 from ..pipeline.store.store import is_there
-from .backbones import find_backbone
 from .config import ExtractConfig
 from .dataset import Dataset, open_dataset
+from .described import Described, describe_backbones
 from .revisions import moved_rows, unchanged_rows
+from .share import take_share
 
 PART_OVERHEAD = 16384  # bytes of a part's receipt, frame table and shard index, rounded up
 
@@ -41,8 +43,8 @@ class FeaturePlan:
 
     @property
     def parts(self) -> int:
-        """Parts of its arrays, finished or not."""
-        return sum(plan.num_parts for plan in self.arrays)
+        """Parts that hold a row asked for, finished or not."""
+        return sum(len(plan.wanted) for plan in self.arrays)
 
     @property
     def missing(self) -> int:
@@ -61,6 +63,7 @@ class ExtractionPlan:
 
     config: ExtractConfig
     dataset: Dataset
+    backbones: tuple[Described, ...]
     features: tuple[FeaturePlan, ...]
     free_bytes: int
     """Free space on the disk of the store, or of the local copy of a remote one, now."""
@@ -83,6 +86,11 @@ class ExtractionPlan:
         return self.dataset.queries
 
     @property
+    def missing(self) -> frozenset[str]:
+        """Features (by key) of which something is left to make."""
+        return frozenset(feature.spec.key for feature in self.features if feature.missing)
+
+    @property
     def bytes_missing(self) -> int:
         """Bytes the extraction will write."""
         return sum(feature.bytes_missing for feature in self.features)
@@ -92,48 +100,63 @@ class ExtractionPlan:
         """Whether nothing is left to extract."""
         return all(feature.missing == 0 for feature in self.features)
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary."""
-        return {
-            "store": str(self.config.store),
-            "frames": self.dataset.frames.num_rows,
-            "queries": None if self.queries is None else self.queries.num_rows,
-            "bytes_missing": self.bytes_missing,
-            "free_bytes": self.free_bytes,
-            "complete": self.complete,
-            "features": [_feature_json(feature) for feature in self.features],
-        }
 
-
-def plan(config: ExtractConfig) -> ExtractionPlan:
+def plan(config: ExtractConfig, dataset: Dataset | None = None) -> ExtractionPlan:
     """Work out what ``extract`` would do; reads metadata and hashes only and writes nothing into the store.
+
+    Args:
+        config: what is asked for.
+        dataset: the opened manifest, if it is open already.
 
     Raises:
         ConfigError, ManifestError, DatasetError, WeightsError: what was asked for cannot be.
         StoreMismatch: a feature is not the one of ``expect_fingerprint``, or the store holds something else under
             its key.
     """
-    dataset = open_dataset(config.manifest, lerobot_home=config.lerobot_home, hash_cache=config.hash_cache)
-    specs = find_backbone(config.backbone).describe(
-        config.checkpoint,
-        features=config.features,
-        dtype=config.dtype,
-        resize=config.resize,
-        image_size=config.image_size,
-        revision=config.checkpoint_revision,
-        hash_cache=config.hash_cache,
-        hub_cache=config.hub_cache,
-    )
-    store = FeatureStore.open(config.store) if is_there(config.store) else FeatureStore(config.store)
+    if dataset is None:
+        dataset = open_dataset(
+            config.manifest,
+            lerobot_home=config.lerobot_home,
+            hash_cache=config.hash_cache,
+            missing_videos=config.on_error != "stop",
+        )
+        dataset = dataset.without(_named(dataset, config.without_episodes or ()))
+    described = describe_backbones(config, dataset.frame_size)
+    specs = [spec for one in described for spec in one.specs]
+    store = open_if_there(config.store)
     known = store.features()
-    for spec in specs:
-        _require_fingerprint(spec, config.expect_fingerprint.get(spec.name), known)
+    for name, expected in config.expect_fingerprint.items():
+        _require_fingerprint(name, [spec for spec in specs if spec.name == name], expected, known)
     features = tuple(_plan_feature(spec, dataset, store, known, config.store_format) for spec in specs)
-    return ExtractionPlan(config, dataset, features, _free_bytes(config.store))
+    return of_share(ExtractionPlan(config, dataset, described, features, _free_bytes(config.store)))
 
 
-def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
+def _named(dataset: Dataset, episodes: Iterable[int]) -> list[Skipped]:
+    repo_id, revision = dataset.source.repo_id, dataset.source.revision
+    return [
+        Skipped(repo_id=repo_id, revision=revision, episode_index=episode, reason="left out by name")
+        for episode in episodes
+    ]
+
+
+def open_if_there(place: Place) -> FeatureStore:
+    """The store at a place, or one without features where there is none yet.
+
+    In a folder with nothing visible in it another worker may be making the store at this moment.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    there = is_there(place)
+    if there and isinstance(place, Path) and place.is_dir():
+        there = any(not entry.name.startswith(".") for entry in place.iterdir())
+    return FeatureStore.open(place) if there else FeatureStore(place)
+
+
+def compare_revisions(planned: ExtractionPlan, beat: Callable[[int], None] = lambda _: None) -> ExtractionPlan:
     """The same plan after comparing the pixels of rows that stand in the store under another revision.
+
+    ``beat(0)`` is called for every frame that is compared.
 
     Raises:
         DatasetError: a frame cannot be decoded.
@@ -141,7 +164,7 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
     if not any(feature.moved.num_rows for feature in planned.features):
         return planned
     store = FeatureStore.open(planned.config.store)
-    same = unchanged_rows(store, planned.dataset, {feature.spec: feature.moved for feature in planned.features})
+    same = unchanged_rows(store, planned.dataset, {feature.spec: feature.moved for feature in planned.features}, beat)
     features = []
     for feature in planned.features:
         kept, rows = same[feature.spec], planned.dataset.rows(feature.spec.per)
@@ -149,52 +172,7 @@ def compare_revisions(planned: ExtractionPlan) -> ExtractionPlan:
             store, feature.spec, rows, dry=True, same_pixels=kept, store_format=planned.config.store_format
         )
         features.append(replace(feature, arrays=tuple(arrays), moved=kept))
-    return replace(planned, features=tuple(features))
-
-
-def require_space(planned: ExtractionPlan) -> None:
-    """Raise MachineError unless the missing parts fit the disk; says what would fit."""
-    needed, room = planned.bytes_missing, planned.free_bytes - planned.config.keep_free_bytes
-    if needed <= room:
-        return
-    raise MachineError(
-        f"the features do not fit the disk of {planned.config.store}",
-        found=f"{human_bytes(planned.free_bytes)} free ({planned.free_bytes} bytes), of which "
-        f"{human_bytes(planned.config.keep_free_bytes)} stay free",
-        expected=f"{human_bytes(needed)} ({needed} bytes)",
-        remedy=_what_fits(planned, room),
-    )
-
-
-def render(planned: ExtractionPlan) -> str:
-    """A plan as text for people."""
-    queries = "" if planned.queries is None else f", {planned.queries.num_rows} queries"
-    lines = [f"{planned.dataset.manifest.name}: {planned.dataset.frames.num_rows} frames{queries}"]
-    for feature in planned.features:
-        spec = feature.spec
-        shape, formats = " x ".join(map(str, spec.shape)), " and ".join(feature.formats)
-        lines.append(
-            f"  {spec.key}  {feature.rows} rows of {shape} {spec.tier} in {formats}, {feature.parts} parts, "
-            f"{feature.missing} missing, {human_bytes(feature.bytes_missing)} to write"
-        )
-        if feature.moved.num_rows:
-            lines.append(f"    {feature.moved.num_rows} rows are of another revision: their pixels are compared first")
-        for key, fields in feature.others.items():
-            lines.append(f"    the store also has {key}, which differs in")
-            lines += [f"      {field}" for field in fields]
-    lines.append(f"  to write {human_bytes(planned.bytes_missing)}, free {human_bytes(planned.free_bytes)}")
-    if planned.complete:
-        lines.append("  nothing to extract")
-    return "\n".join(lines)
-
-
-def human_bytes(count: float) -> str:
-    """A number of bytes as people read it: 12.3 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    return of_share(replace(planned, features=tuple(features)))
 
 
 def _plan_feature(
@@ -211,16 +189,34 @@ def _plan_feature(
     return FeaturePlan(spec, tuple(arrays), rows.num_rows, others, moved)
 
 
-def _require_fingerprint(spec: FeatureSpec, expected: str | None, known: Mapping[str, FeatureSpec]) -> None:
-    if expected is None or (expected and spec.fingerprint.startswith(expected)):
+def of_share(planned: ExtractionPlan) -> ExtractionPlan:
+    """The part of the plan that ``config.part`` names; all of it if that is None."""
+    if planned.config.part is None:
+        return planned
+    kept = iter(take_share([plan for feature in planned.features for plan in feature.arrays], planned.config.part))
+    features = []
+    for feature in planned.features:
+        arrays = tuple(next(kept) for _ in feature.arrays)
+        rows = sum(len(plan.part_range(part)) for plan in arrays for part in plan.wanted)
+        features.append(replace(feature, arrays=arrays, rows=rows))
+    return replace(planned, features=tuple(features))
+
+
+def _require_fingerprint(
+    name: str, specs: Sequence[FeatureSpec], expected: str, known: Mapping[str, FeatureSpec]
+) -> None:
+    """One of the features of that name must have the fingerprint."""
+    if any(expected and spec.fingerprint.startswith(expected) for spec in specs):
         return
+    if not specs:
+        raise ConfigError("expect_fingerprint names a feature that is not extracted", found=name)
     stored = next((other for other in known.values() if other.fingerprint.startswith(expected)), None)
-    if stored is None or stored.name != spec.name:
-        found: object = spec.fingerprint
+    if stored is None or stored.name != name:
+        found: object = [spec.fingerprint for spec in specs]
     else:
-        found = differences(spec.to_json()["compute"], stored.to_json()["compute"])
+        found = differences(specs[0].to_json()["compute"], stored.to_json()["compute"])
     raise StoreMismatch(
-        f"{spec.name} would not be computed as expected",
+        f"{name} would not be computed as expected",
         found=found,
         expected=f"fingerprint {expected}",
         remedy="use the checkpoint, dtype and image settings that made the expected feature",
@@ -232,31 +228,3 @@ def _free_bytes(store: Place) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def _what_fits(planned: ExtractionPlan, room: int) -> str:
-    manifest, needed = planned.dataset.manifest, planned.bytes_missing
-    ways = []
-    if planned.config.dtype == "fp32":
-        ways.append(f"dtype bf16 needs {human_bytes(needed / 2)}")
-    if room > 0:
-        stride = manifest.stride * -(-needed // room)
-        ways.append(f"stride {stride} (now {manifest.stride}) needs {human_bytes(needed * manifest.stride / stride)}")
-    return "; ".join([*ways, "or put the store on a larger disk"])
-
-
-def _feature_json(feature: FeaturePlan) -> dict[str, Any]:
-    return {
-        "name": feature.spec.name,
-        "key": feature.spec.key,
-        "fingerprint": feature.spec.fingerprint,
-        "shape": list(feature.spec.shape),
-        "tier": feature.spec.tier,
-        "formats": feature.formats,
-        "rows": feature.rows,
-        "parts": feature.parts,
-        "parts_missing": feature.missing,
-        "bytes_missing": feature.bytes_missing,
-        "rows_of_other_revisions": feature.moved.num_rows,
-        "others": {key: list(fields) for key, fields in feature.others.items()},
-    }

@@ -1,5 +1,6 @@
 """uint8 frames -> network input, as an ImageSpec says; every frame alone, so that a batch cannot change it."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,9 @@ from ..pipeline.spec import ImageSpec
 
 
 def preprocess(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], image: ImageSpec, device: torch.device | str = "cpu"
+    frames: Sequence[UInt8[np.ndarray, "h w 3"] | UInt8[Tensor, "h w 3"]],
+    image: ImageSpec,
+    device: torch.device | str = "cpu",
 ) -> Float[Tensor, "b 3 height width"]:
     """Turn RGB frames (each of its own size) into one batch of network inputs, float32.
 
@@ -28,13 +31,20 @@ def preprocess(
 
 
 def _input_of(
-    frame: UInt8[np.ndarray, "h w 3"], image: ImageSpec, device: torch.device | str
+    frame: UInt8[np.ndarray, "h w 3"] | UInt8[Tensor, "h w 3"], image: ImageSpec, device: torch.device | str
 ) -> Float[Tensor, "3 height width"]:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+    if frame.dtype not in (np.uint8, torch.uint8) or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f"a frame is uint8 of shape (h, w, 3), not {frame.dtype} {frame.shape}")
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (image.mean, image.std))
-    rgb = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)  # (h, w, 3) -> (3, h, w)
-    x = (rgb.float() / 255.0 - mean) / std
+    mean, std = (_channels(values, torch.device(device)) for values in (image.mean, image.std))
+    pixels = frame if isinstance(frame, Tensor) else torch.from_numpy(np.ascontiguousarray(frame))
+    rgb = pixels.to(device).permute(2, 0, 1).contiguous()  # (h, w, 3) -> (3, h, w)
+    x = rgb.float().div_(255.0).sub_(mean).div_(std)
     height, width = resized_size(image, *frame.shape[:2])
     x = F.interpolate(x[None], size=(height, width), mode="bilinear", align_corners=False)[0]
     return F.pad(x, (image.width - width, 0, image.height - height, 0))  # left and top
+
+
+@functools.cache
+def _channels(values: tuple[float, ...], device: torch.device) -> Float[Tensor, "c 1 1"]:
+    """One number a channel, sent to a device once: every such copy waits for the device."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)

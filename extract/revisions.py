@@ -3,7 +3,7 @@
 It costs a decode, not a forward: the frames are decoded, hashed, and compared with the hashes beside the receipts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
@@ -29,15 +29,23 @@ def moved_rows(store: FeatureStore, spec: FeatureSpec, rows: pa.Table) -> pa.Tab
 
 
 def unchanged_rows(
-    store: FeatureStore, dataset: Dataset, moved: Mapping[FeatureSpec, pa.Table]
+    store: FeatureStore,
+    dataset: Dataset,
+    moved: Mapping[FeatureSpec, pa.Table],
+    beat: Callable[[int], None] = lambda _: None,
 ) -> dict[FeatureSpec, pa.Table]:
     """Of :func:`moved_rows`, those whose frames have the same pixels as when their features were made.
+
+    ``beat(0)`` is called for every frame.
 
     Raises:
         DatasetError: a frame cannot be decoded.
     """
     frames = sorted({frame for table in moved.values() for frame in frame_ids(table)})
-    pixels = {frame: decoded.pixels_sha256 for frame, decoded in zip(frames, dataset.decode(frames), strict=True)}
+    pixels = {}
+    for frame, decoded in zip(frames, dataset.decode(frames), strict=True):
+        pixels[frame] = decoded.pixels_sha256
+        beat(0)
     return {spec: _same(store, spec, table, pixels) for spec, table in moved.items()}
 
 

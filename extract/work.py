@@ -3,24 +3,22 @@
 Batches are cut at fixed multiples of the batch size in the frame table's order, whatever is stored already, and a
 batch is always computed whole: its numbers do not depend on where an earlier run stopped. The queries of a batch's
 frames follow in the query table's order, cut the same way.
+
+Batches are made one by one when their turn comes: what is held of the whole dataset is some integers a row.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Bool, Int
 
 from ..pipeline.store import ArrayPlan
+from .frames import FrameCodes, FrameId, frame_ids, instructions
 
-
-class FrameId(NamedTuple):
-    """One frame; sorts like the frame table."""
-
-    repo_id: str
-    episode: int
-    camera: str
-    frame: int
+__all__ = ["Batch", "FrameId", "Key", "Place", "Query", "Work", "frame_ids", "instructions", "query_chunks", "schedule"]
 
 
 class Place(NamedTuple):
@@ -38,7 +36,7 @@ class Query(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What a row holds: one feature of one frame, or of one query (then with its instruction)."""
+    """What a row holds: one feature (``<name>-<fp8>``) of one frame, or of one query (then with its instruction)."""
 
     feature: str
     frame: FrameId
@@ -47,38 +45,25 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames that run through the vision tower together, and their queries."""
+    """Frames that run through the vision tower together, their queries, and where their missing rows belong."""
 
     frames: tuple[FrameId, ...]
     queries: tuple[Query, ...]
+    places: Mapping[Key, Sequence[Place]] = field(default_factory=dict)
+
+    def lacks(self, feature: str) -> bool:
+        """Whether a row of a feature that belongs to frames is missing."""
+        return any(Key(feature, frame, None) in self.places for frame in self.frames)
 
 
 @dataclass(frozen=True)
 class Work:
-    """The batches that hold a missing row, in order, and the places of their rows."""
+    """The batches that hold a missing row, in order."""
 
     arrays: tuple[ArrayPlan, ...]
-    batches: tuple[Batch, ...]
-    places: Mapping[Key, Sequence[Place]]
-
-    @property
-    def frames(self) -> int:
-        """Frames to decode and to run."""
-        return sum(len(batch.frames) for batch in self.batches)
-
-
-def frame_ids(table: pa.Table) -> list[FrameId]:
-    """The frame of every row of a frame or query table."""
-    columns = (table.column(name).to_pylist() for name in ("repo_id", "episode_index", "camera", "frame_index"))
-    return [FrameId(*values) for values in zip(*columns, strict=True)]
-
-
-def instructions(table: pa.Table) -> list[str | None]:
-    """The instruction of every row; None in a frame table."""
-    if "instruction" not in table.column_names:
-        return [None] * table.num_rows
-    values: list[str | None] = table.column("instruction").to_pylist()
-    return values
+    batches: Sequence[Batch]
+    frames: int
+    """Frames to decode and to run."""
 
 
 def schedule(arrays: Sequence[ArrayPlan], frames: pa.Table, queries: pa.Table | None, batch_size: int) -> Work:
@@ -90,47 +75,120 @@ def schedule(arrays: Sequence[ArrayPlan], frames: pa.Table, queries: pa.Table | 
         queries: the queries asked for; None if no feature needs them.
         batch_size: frames (and queries) a batch.
     """
-    places = _places(arrays)
-    asked: dict[FrameId, set[str]] = {frame: set() for frame in frame_ids(frames)}
-    if queries is not None:
-        for frame, instruction in zip(frame_ids(queries), instructions(queries), strict=True):
-            asked.setdefault(frame, set()).add(instruction or "")
-    for key in places:  # a part of an older, larger plan is finished whole
-        asked.setdefault(key.frame, set()).update([] if key.instruction is None else [key.instruction])
-    missing = {key.frame for key in places}
-    batches = _cut(sorted(asked), batch_size)
-    needed = [batch for batch in batches if any(frame in missing for frame in batch)]
-    return Work(tuple(arrays), tuple(_batch(batch, asked) for batch in needed), places)
+    open_arrays = [(number, plan) for number, plan in enumerate(arrays) if plan.missing]
+    tables = [frames, *([] if queries is None else [queries]), *(plan.table for _, plan in open_arrays)]
+    codes = FrameCodes.of(tables)
+    missing = [_Missing(number, plan, codes.encode(plan.table), _missing_mask(plan)) for number, plan in open_arrays]
+    asked = np.unique(
+        np.concatenate(
+            [
+                *(codes.encode(table) for table in tables[: -len(missing) or None]),
+                *(array.codes[array.mask] for array in missing),
+            ]
+        )
+    )
+    needed = [np.searchsorted(asked, array.codes[array.mask]) // batch_size for array in missing]
+    numbers = np.unique(np.concatenate([np.empty(0, np.int64), *needed]))
+    listed = None if queries is None else _Queries.of(queries, codes)
+    batches = _Batches(asked, numbers, batch_size, codes, missing, listed)
+    return Work(tuple(arrays), batches, batches.frames)
 
 
-def query_chunks(batch: Batch, work: Work, features: Iterable[str], size: int) -> Iterator[tuple[Query, ...]]:
+def query_chunks(batch: Batch, features: Iterable[str], size: int) -> Iterator[tuple[Query, ...]]:
     """The chunks of a batch's queries that hold a missing row, each whole."""
     names = tuple(features)
     for chunk in _cut(batch.queries, size):
         keys = (Key(name, batch.frames[query.position], query.instruction) for name in names for query in chunk)
-        if any(key in work.places for key in keys):
+        if any(key in batch.places for key in keys):
             yield tuple(chunk)
 
 
-def missing_rows(plan: ArrayPlan) -> Iterator[int]:
-    """The rows of an array's missing parts."""
+class _Missing(NamedTuple):
+    """An array with missing rows: its place in the list, the plan, its rows' frames in order, which are missing."""
+
+    number: int
+    plan: ArrayPlan
+    codes: Int[np.ndarray, " rows"]
+    mask: Bool[np.ndarray, " rows"]
+
+    def rows(self, first: int, last: int) -> list[int]:
+        """Missing rows whose frames have codes from ``first`` to ``last``."""
+        start, stop = np.searchsorted(self.codes, first), np.searchsorted(self.codes, last, side="right")
+        found: list[int] = (start + np.flatnonzero(self.mask[start:stop])).tolist()
+        return found
+
+
+class _Queries(NamedTuple):
+    """The queries asked for, ordered by frame."""
+
+    codes: Int[np.ndarray, " rows"]
+    instructions: pa.ChunkedArray
+
+    @classmethod
+    def of(cls, table: pa.Table, codes: FrameCodes) -> "_Queries":
+        """Of a query table in any order."""
+        found = codes.encode(table)
+        order = np.argsort(found, kind="stable")
+        return cls(found[order], table.column("instruction").take(pa.array(order)))
+
+    def between(self, first: int, last: int) -> Iterator[tuple[int, str]]:
+        """Code and instruction of queries about frames with codes from ``first`` to ``last``."""
+        start, stop = np.searchsorted(self.codes, first), np.searchsorted(self.codes, last, side="right")
+        texts = self.instructions.slice(start, stop - start).to_pylist()
+        yield from zip(self.codes[start:stop].tolist(), texts, strict=True)
+
+
+@dataclass(frozen=True)
+class _Batches(Sequence[Batch]):
+    """The needed batches of the frames asked for, made when they are looked at."""
+
+    asked: Int[np.ndarray, " frames"]
+    numbers: Int[np.ndarray, " batches"]
+    size: int
+    codes: FrameCodes
+    missing: Sequence[_Missing]
+    queries: _Queries | None
+
+    @property
+    def frames(self) -> int:
+        """Frames of all of them."""
+        starts = self.numbers * self.size
+        return int((np.minimum(starts + self.size, len(self.asked)) - starts).sum())
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self._make(int(number)) for number in self.numbers[at]]
+        return self._make(int(self.numbers[at]))
+
+    def _make(self, number: int) -> Batch:
+        codes = self.asked[number * self.size : (number + 1) * self.size]
+        frames = self.codes.decode(codes)
+        position = {code: at for at, code in enumerate(codes.tolist())}
+        first, last = int(codes[0]), int(codes[-1])
+        asked: list[set[str]] = [set() for _ in frames]
+        places: dict[Key, list[Place]] = {}
+        for code, instruction in () if self.queries is None else self.queries.between(first, last):
+            asked[position[code]].add(instruction)
+        for array in self.missing:
+            rows = array.rows(first, last)
+            for row, text in zip(rows, instructions(array.plan.table.take(pa.array(rows, pa.int64()))), strict=True):
+                at = position[int(array.codes[row])]
+                places.setdefault(Key(array.plan.spec.key, frames[at], text), []).append(Place(array.number, row))
+                if text is not None:  # a part of an older, larger plan is finished whole
+                    asked[at].add(text)
+        queries = (Query(at, text) for at, texts in enumerate(asked) for text in sorted(texts))
+        return Batch(tuple(frames), tuple(queries), places)
+
+
+def _missing_mask(plan: ArrayPlan) -> Bool[np.ndarray, " rows"]:
+    mask = np.zeros(plan.table.num_rows, bool)
     for part in plan.missing:
-        yield from plan.part_range(part)
-
-
-def _places(arrays: Sequence[ArrayPlan]) -> dict[Key, list[Place]]:
-    places: dict[Key, list[Place]] = {}
-    for number, plan in enumerate(arrays):
-        if plan.missing:
-            frames, words = frame_ids(plan.table), instructions(plan.table)
-            for row in missing_rows(plan):
-                places.setdefault(Key(plan.spec.name, frames[row], words[row]), []).append(Place(number, row))
-    return places
-
-
-def _batch(frames: Sequence[FrameId], asked: Mapping[FrameId, set[str]]) -> Batch:
-    queries = (Query(at, text) for at, frame in enumerate(frames) for text in sorted(asked[frame]))
-    return Batch(tuple(frames), tuple(queries))
+        rows = plan.part_range(part)
+        mask[rows.start : rows.stop] = True
+    return mask
 
 
 def _cut[T](items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

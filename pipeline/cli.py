@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from .commands import bench, demo, stages, store, world
+from .commands import bench, demo, doctor, stages, store, weights, world
 from .commands.options import show_warnings
 from .errors import VisualThoughtError
 
@@ -26,8 +26,10 @@ app = typer.Typer(
 )
 demo.register(app)
 stages.register(app)
+doctor.register(app)
 app.add_typer(world.app, name="world")
 app.add_typer(store.app, name="store")
+app.add_typer(weights.app, name="weights")
 app.add_typer(bench.app, name="bench")
 
 
@@ -49,6 +51,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's banner
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # actors run this environment, not a copy of a folder
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         code = run()
     except Exception:

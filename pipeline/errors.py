@@ -4,6 +4,7 @@
     ├── ConfigError               2   a recipe, flag or path that cannot be meant
     ├── ManifestError             3   a data manifest or label table that contradicts itself or its dataset
     ├── DatasetError              3   a dataset that is missing, short or damaged
+    │   └── FrameError            3   one frame of it that is missing or damaged
     ├── WeightsError              3   a checkpoint that is missing, incomplete or of another kind
     ├── StoreError                3   a feature store that cannot be used
     │   ├── StoreMismatch         4   made by something else than what was asked for (fingerprints differ)
@@ -56,6 +57,10 @@ class DatasetError(VisualThoughtError):
     """A dataset that is missing, short or damaged."""
 
 
+class FrameError(DatasetError):
+    """One frame that is missing or damaged; the rest of the dataset may be used without its episode."""
+
+
 class WeightsError(VisualThoughtError):
     """A checkpoint that is missing, incomplete or of another kind."""
 
@@ -88,6 +93,10 @@ class MissingDependency(VisualThoughtError):
     """An optional package is not installed."""
 
     exit_code = 5
+
+
+class Stalled(MachineError):
+    """A stage of the work makes no progress."""
 
 
 class Interrupted(VisualThoughtError):

@@ -14,6 +14,11 @@ Kind = Literal["backbone", "task", "head"]
 
 BACKBONES = {
     "xvla": "visual_thought.extract.backbones.xvla:XVLA",
+    "davit": "visual_thought.extract.backbones.davit:DAVIT",
+    "dinov2": "visual_thought.extract.backbones.dinov2:DINOV2",
+    "cedirnet": "visual_thought.extract.backbones.cedirnet.backbone:CEDIRNET",
+    "xvla-attention": "visual_thought.extract.backbones.attention_xvla:XVLA_ATTENTION",
+    "qwen-attention": "visual_thought.extract.backbones.attention_qwen:QWEN_ATTENTION",
 }
 
 TASKS = {

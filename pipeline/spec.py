@@ -30,7 +30,8 @@ class ImageSpec:
 
     ``squash`` stretches the frame to ``height x width``; ``letterbox`` keeps its aspect and pads on the left and
     top only, with zeros after normalisation. Both interpolate bilinearly, ``align_corners=False``, no antialiasing,
-    as LeRobot's X-VLA does.
+    as LeRobot's X-VLA does. An input that follows the frame's aspect is a squash to a size worked out before. A network
+    that normalises by itself has mean 0 and standard deviation 1: it sees RGB in [0, 1].
     """
 
     height: int
@@ -42,10 +43,11 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where places and words lie in a row of shape (tokens, channels) or (rows, columns, channels).
+    """Where places and words lie in a row of shape (tokens, channels), (rows, columns, channels), or, for a dense
+    teacher's maps, (channels, rows, columns).
 
     ``prefix`` pooled tokens come first, then ``grid`` = (rows, columns) spatial tokens in row-major order, then
-    ``text`` language tokens. A map (rows, columns, channels) has prefix 0 and text 0.
+    ``text`` language tokens. A map has prefix 0 and text 0.
     """
 
     grid: tuple[int, int]
@@ -63,7 +65,8 @@ class FeatureSpec:
     """One kind of array in a feature store.
 
     Args:
-        name: the short name recipes use: ``z`` (fused token sequence), ``r`` (vision-tower map), …
+        name: the short name recipes use: ``z`` (fused token sequence), ``r`` (vision-tower map), ``e`` (expert tokens),
+            ``y`` (dense teacher maps), …
         per: whether a row belongs to a frame or to a query (frame, instruction).
         shape: shape of one row, without the row axis.
         layout: where places and words lie in a row.

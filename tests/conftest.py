@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,33 @@ LEROBOT_TIMEOUT_S = 300  # importing LeRobot alone takes up to a minute
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "tiny_dataset" in getattr(item, "fixturenames", ()):
+        if {"tiny_dataset", "tiny_pictures"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(LEROBOT_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """A LeRobot v3.0 dataset: 3 episodes x 10 frames at 15 Hz, main and top, 64x48, AV1. Never write into it."""
+    return record_tiny(tmp_path_factory.mktemp("tiny") / "dataset", use_videos=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_pictures(tmp_path_factory) -> Path:
+    """The same recording with its pictures one by one in the data file, no video. Never write into it."""
+    return record_tiny(tmp_path_factory.mktemp("tiny") / "pictures", use_videos=False)
+
+
+def record_tiny(root: Path, *, use_videos: bool) -> Path:
+    """Let LeRobot record the tiny dataset."""
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LeRobot's dependencies warn while they are imported
         from lerobot.configs.video import RGBEncoderConfig
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-        root = tmp_path_factory.mktemp("tiny") / "dataset"
         vector = {"dtype": "float32", "shape": (6,), "names": [f"joint_{i}" for i in range(6)]}
-        image = {"dtype": "video", "shape": (48, 64, 3), "names": ["height", "width", "channels"]}
+        kind = "video" if use_videos else "image"
+        image = {"dtype": kind, "shape": (48, 64, 3), "names": ["height", "width", "channels"]}
         dataset = LeRobotDataset.create(
             "visual-thought/tiny",
             fps=15,
@@ -39,7 +51,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
             | {f"observation.images.{camera}": image for camera in TINY_CAMERAS},
             root=root,
             robot_type="so101",
-            use_videos=True,
+            use_videos=use_videos,
             rgb_encoder=RGBEncoderConfig(vcodec="libsvtav1", crf=30),
         )
         for episode, task in enumerate(TINY_TASKS):
@@ -62,6 +74,12 @@ def tiny_manifest(tiny_dataset) -> DatasetManifest:
         simulated=True,
         root=tiny_dataset,
     )
+
+
+@pytest.fixture
+def drawn() -> Callable[[int, int, str], np.ndarray]:
+    """``drawn(episode, frame, camera)``: the picture that was recorded, no codec in between."""
+    return lambda episode, frame, camera: tiny_frame(episode, frame)[f"observation.images.{camera}"]
 
 
 def tiny_frame(episode: int, frame: int) -> dict[str, np.ndarray]:

@@ -104,9 +104,13 @@ def test_nothing_reads_the_environment_outside_the_command_line() -> None:
             assert "getenv" not in text, path
 
 
-def test_no_file_reaches_for_pickle() -> None:
+def test_no_file_reaches_for_pickle_but_the_converter_in_its_own_process() -> None:
     for stage in STAGES:
         for path in sources(stage):
             names = {name.split(".")[0] for name, _ in imported(path)}
             assert not names & {"pickle", "dill", "joblib", "shelve"}, path
-            assert "torch.load(" not in path.read_text(), path
+            loads = [line for line in path.read_text().splitlines() if "torch.load(" in line]
+            allowed = path.parts[-2:] == ("cedirnet", "convert.py") and all(
+                "weights_only=True" in line for line in loads
+            )
+            assert not loads or allowed, path

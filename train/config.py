@@ -85,6 +85,18 @@ class LoaderConfig:
     allow_partial: bool = False
     """Train although planned rows are missing from the store; the record says how many were left out."""
 
+    allow_skipped: bool = False
+    """Train although the extraction left out episodes whose frames are damaged; the record's splits are without
+    them."""
+
+    allow_nan: bool = False
+    """Train without the rows that are NaN or infinite; the record says how many were left out."""
+
+    @property
+    def may_lack_rows(self) -> bool:
+        """Whether labels may be without a row."""
+        return self.allow_partial or self.allow_nan
+
     def __post_init__(self) -> None:
         for name in ("threads", "depth", "window_parts"):
             if getattr(self, name) < 1:

@@ -16,9 +16,10 @@ from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.record import RunRecord, command_line, installed_versions, source_commit
 from ..pipeline.spec import FeatureSpec
 from ..pipeline.store import FeatureStore
-from ..pipeline.store.completeness import refuse_partial
 from ..pipeline.store.reader import RowReader
 from .config import TrainConfig
+from .nonfinite import finite_rows
+from .skipped import admit
 from .tasks.base import Examples
 
 
@@ -52,23 +53,30 @@ def open_inputs(config: TrainConfig, earlier: RunRecord | None) -> Iterator[Inpu
 
     Raises:
         StoreError, ConfigError, ManifestError: it cannot be opened, or a name means several features.
-        StoreIncomplete: a feature is only partly extracted and the config does not allow that.
+        StoreIncomplete: a feature is only partly extracted, or without its damaged episodes, and the config does not
+            allow that.
+        StoreCorrupt: a feature holds NaN or infinite numbers, and the config does not leave them out.
     """
     store = FeatureStore.open(config.store)
     keys = resolve_features(store, config, earlier)
     manifest = load_manifest(config.manifest)
     loader = config.loader
-    if not loader.allow_partial:
-        for key in keys.values():
-            refuse_partial(store, key)
     with ExitStack() as stack:
         readers = {
-            name: stack.enter_context(
-                store.reader(key, verify=loader.verify, allow_partial=loader.allow_partial, engine=loader.engine)
-            )
+            name: stack.enter_context(store.reader(key, verify=loader.verify, allow_partial=True, engine=loader.engine))
             for name, key in keys.items()
         }
-        indexes = {name: readable_rows(store, key, readers[name]) for name, key in keys.items()}
+        indexes = {
+            name: finite_rows(readers[name], readable_rows(store, key, readers[name]), allow_nan=loader.allow_nan)
+            for name, key in keys.items()
+        }
+        manifest = admit(
+            store,
+            {key: indexes[name] for name, key in keys.items()},
+            manifest,
+            allow_partial=loader.allow_partial,
+            allow_skipped=loader.allow_skipped,
+        )
         yield Inputs(store, keys, readers, indexes, manifest)
 
 

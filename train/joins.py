@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int
 
-from ..pipeline.errors import StoreError, StoreIncomplete
+from ..pipeline.errors import StoreIncomplete, StoreMismatch
+from ..pipeline.manifest import episode_ranges
 
 FRAME = ("episode_index", "frame_index", "camera")
 QUERY = (*FRAME, "instruction")
@@ -22,20 +23,35 @@ def match_rows(wanted: pa.Table, index: pa.Table, on: tuple[str, ...], repo_id: 
         repo_id: the dataset.
 
     Raises:
-        StoreError: one wanted row has two store rows.
+        StoreMismatch: one wanted row has two store rows: the dataset changed between two extractions.
     """
     known = index.filter(pc.equal(index["repo_id"], repo_id)).select([*on, "row"])
     numbered = wanted.select(list(on)).append_column("example", pa.array(np.arange(len(wanted))))
     joined = numbered.join(known, keys=list(on), join_type="left outer", use_threads=False)
     if len(joined) != len(wanted):
-        raise StoreError(
-            "the store holds some rows of this dataset twice, under several revisions",
-            found=sorted(pc.unique(index["revision"]).to_pylist()),
-            remedy="extract into a store of its own",
-        )
+        raise _twice(index.filter(pc.equal(index["repo_id"], repo_id)), on, repo_id)
     rows = np.full(len(wanted), ABSENT, dtype=np.int64)
     rows[joined["example"].to_numpy()] = joined["row"].fill_null(ABSENT).to_numpy()
     return rows
+
+
+def _twice(known: pa.Table, on: tuple[str, ...], repo_id: str) -> StoreMismatch:
+    """The error of a dataset that changed: which rows stand under which revisions."""
+    counts = known.group_by(list(on)).aggregate([("row", "count")])
+    several = counts.filter(pc.greater(counts["row_count"], 1)).select(list(on))
+    rows = known.join(several, keys=list(on), join_type="inner", use_threads=False)
+    lines = []
+    for revision in sorted(pc.unique(rows["revision"]).to_pylist()):
+        of_it = rows.filter(pc.equal(rows["revision"], revision))
+        lines.append(
+            f"{revision}: {len(of_it)} rows of episodes {episode_ranges(set(of_it['episode_index'].to_pylist()))}"
+        )
+    return StoreMismatch(
+        f"the store holds {len(several)} rows of {repo_id} twice, under several revisions of it",
+        found=lines,
+        expected="every row once: the dataset's frames changed between two extractions",
+        remedy="extract the dataset as it is now into a store of its own",
+    )
 
 
 def refuse_absent(

@@ -12,9 +12,10 @@ from torch import Tensor
 from ..pipeline.errors import ConfigError, StoreCorrupt
 from ..pipeline.spec import FeatureSpec
 from ..pipeline.store.format import stored_dtype
-from ..pipeline.store.int8 import ChannelScale, token_scales
+from ..pipeline.store.int8 import ChannelScale
 from ..pipeline.store.reader import RowReader
 from .config import LoaderConfig
+from .nonfinite import not_finite
 from .numbers import to_float
 
 LOAD_ROWS = 256  # rows a read when filling memory
@@ -168,13 +169,9 @@ def _residency(config: LoaderConfig, needed: int, free: Free) -> str:
 
 def refuse_nonfinite(values: Shaped[np.ndarray, "n *shape"], rows: Int[np.ndarray, " n"], spec: FeatureSpec) -> None:
     """StoreCorrupt if any stored number is NaN or infinite: a head trained on it would be worth nothing."""
-    flat = values.reshape(len(rows), -1)
-    if spec.tier == "int8":
-        bad = ~np.isfinite(token_scales(values)).reshape(len(rows), -1)
-    else:
-        bad = (flat & 0x7F80) == 0x7F80 if spec.tier == "bf16" else ~np.isfinite(flat)  # an exponent of ones
+    bad = not_finite(values, spec)
     if bad.any():
-        found = rows[bad.any(axis=1)]
+        found = rows[bad]
         raise StoreCorrupt(
             f"feature {spec.key} holds NaN or infinite numbers",
             found=f"{len(found)} rows, the first is row {found[0]}",

@@ -51,7 +51,7 @@ def bench_store(
     if rows < max(batches) or rounds < 1:
         expected = f"at least {max(batches)} rows and 1 round"
         raise ConfigError("nothing to measure", found=f"{rows} rows, {rounds} rounds", expected=expected)
-    with _own_folder(folder) as own:
+    with own_folder(folder) as own:
         needed = rows * sum(2 * _count(shape) for shape in shapes.values())
         others = sum(installed(library.module) and library.module != "tensorstore" for library in LIBRARIES)
         refuse_small_disk(own, needed * (2 + len(FORMATS) + (others if libraries else 0) * len(batches)) + SPARE_BYTES)
@@ -80,7 +80,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 @contextmanager
-def _own_folder(folder: Path) -> Iterator[Path]:
+def own_folder(folder: Path) -> Iterator[Path]:
     """A new folder that is removed at the end, also after a signal."""
     with _signals_raise():
         try:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 from torch import Tensor
 
 from ...pipeline.spec import FeatureSpec, Resize, Tier
@@ -55,11 +56,26 @@ class Describe(Protocol):
         dtype: Tier,
         resize: Resize | None,
         image_size: tuple[int, int] | None,
+        frame_size: tuple[int, int] | None,
+        options: Mapping[str, JsonValue],
         revision: str | None,
         hash_cache: Path | None,
         hub_cache: Path | None,
     ) -> tuple[FeatureSpec, ...]:
-        """Describe ``features`` of a checkpoint, in that order."""
+        """Describe ``features`` of a checkpoint, in that order.
+
+        Args:
+            checkpoint: a directory or a Hub id.
+            features: names out of :attr:`BackboneKind.features`.
+            dtype: compute and storage type.
+            resize: ``squash`` or ``letterbox``; None is the checkpoint's own.
+            image_size: (height, width) of the network input in pixels; None is the checkpoint's own.
+            frame_size: (height, width) of the dataset's frames, for inputs that follow it; None if it has several.
+            options: the backbone's own, by names out of :attr:`BackboneKind.options`.
+            revision: commit, tag or branch of a Hub repository.
+            hash_cache: folder that remembers file hashes.
+            hub_cache: the Hub's cache folder; None is the Hub's default.
+        """
         ...
 
 
@@ -84,3 +100,11 @@ class BackboneKind(NamedTuple):
 
     describe: Describe
     load: Load
+    features: tuple[str, ...]
+    """Names of the features it can make; one run takes each name from one backbone only."""
+    options: Mapping[str, JsonValue] = {}
+    """Its own options and what they are if not given."""
+    checkpoint: str | None = None
+    """The Hub id of the checkpoint that is meant where none is named; None if there is no usual one."""
+    usual: tuple[str, ...] = ()
+    """The features that are meant where none is named; () is all of them."""

@@ -45,7 +45,7 @@ def find_file(checkpoint: str, name: str, *, revision: str | None = None, hub_ca
                 f"{name} is missing from the checkpoint {checkpoint}",
                 found=sorted(path.name for path in folder.iterdir()),
                 expected=f"a file {name}",
-                remedy="give the folder that save_pretrained wrote, with the policy's preprocessor and weights",
+                remedy="give the complete folder that save_pretrained wrote (a policy's with its preprocessor)",
             )
         return folder / name
     require_hub_id(checkpoint)

@@ -1,8 +1,9 @@
 """What an X-VLA checkpoint's features are, read from its JSON files alone; no weights, no model class.
 
-Z is the fused token sequence, one row a query: one pooled token, then the grid row-major, then the text. R is the
-vision tower's stage-3 map, one row a frame, channels last. Grid and widths come from the checkpoint's configuration
-and the image size, never from constants.
+Z is the fused token sequence, one row a query: one pooled token, then the grid row-major, then the text. ``z`` is what
+leaves the language encoder's last layer, ``z0`` what enters its first, ``z1`` what leaves its first, and so on. R is
+the vision tower's stage-3 map, one row a frame, channels last. Grid and widths come from the checkpoint's
+configuration and the image size, never from constants.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from ...pipeline.errors import ConfigError, WeightsError
 from ...pipeline.spec import FeatureSpec, ImageSpec, Resize, Tier, TokenLayout
+from .options import read_options, require_features
 from .weights import find_tokenizer, read_json, tokenizer_sha256, weights_sha256
 
-FEATURES = ("z", "r")
+LAYERS = 12  # of X-VLA's language encoder: what the names of earlier layers' features go up to
+FEATURES = ("z", "r", *(f"z{layer}" for layer in range(LAYERS)))
+CHECKPOINT = "lerobot/xvla-base"
 NUMERICS = 1  # raise by hand when this code changes a feature's numbers
 PREFIX = 1  # the pooled token before the grid
 STAGE = 2  # R's stage, counted from 0: the third of DaViT's four
@@ -65,6 +71,8 @@ def describe(
     dtype: Tier = "bf16",
     resize: Resize | None = None,
     image_size: tuple[int, int] | None = None,
+    frame_size: tuple[int, int] | None = None,  # noqa: ARG001 - the network input does not follow it
+    options: Mapping[str, JsonValue] | None = None,
     revision: str | None = None,
     hash_cache: Path | None = None,
     hub_cache: Path | None = None,
@@ -73,31 +81,38 @@ def describe(
 
     Args:
         checkpoint: a directory written by ``XVLAPolicy.save_pretrained`` with its preprocessor, or a Hub id.
-        features: any of ``z`` (queries, (1 + cells + text, D)) and ``r`` (frames, (rows, columns, C)).
+        features: any of ``z``, ``z0``, ``z1``, … (queries, (1 + cells + text, D)) and ``r`` (frames,
+            (rows, columns, C)).
         dtype: compute and storage type.
         resize: ``squash`` or ``letterbox``; None is the checkpoint's own setting.
         image_size: (height, width) of the network input in pixels; None is the checkpoint's own, else 224 x 224.
+        frame_size: of the dataset; the network input does not follow it.
+        options: none; earlier layers are features of their own.
         revision: commit, tag or branch of a Hub repository.
         hash_cache: folder that remembers file hashes.
         hub_cache: the Hub's cache folder; None is the Hub's default.
 
     Raises:
         WeightsError: files are missing, or contradict each other.
-        ConfigError: an unknown feature or impossible image size.
+        ConfigError: an unknown feature or option, a layer the checkpoint has not, or an impossible image size.
     """
-    for name in features:
-        if name not in FEATURES:
-            raise ConfigError(f"X-VLA has no feature {name!r}", expected=FEATURES, remedy="correct features")
+    require_features("X-VLA", FEATURES, features)
+    read_options("X-VLA", {}, options)
     config = read_config(checkpoint, revision=revision, hub_cache=hub_cache)
     digest = weights_sha256(checkpoint, WEIGHTS, revision=revision, hash_cache=hash_cache, hub_cache=hub_cache)
     image = _image_spec(config, resize, image_size)
     shared = {"weights": {WEIGHTS: digest}, "image": asdict(image), "dtype": dtype, "numerics": NUMERICS}
-    if "z" not in features:
-        return tuple(_describe_r(config, image, shared) for _ in features)
-    text = read_text_input(checkpoint, revision=revision, hub_cache=hub_cache)
-    tokenizer = find_tokenizer(text.tokenizer_name, checkpoint, revision=revision, hub_cache=hub_cache)
-    z = _describe_z(config, image, shared, text=text, tokenizer=tokenizer)
-    return tuple(z if name == "z" else _describe_r(config, image, shared) for name in features)
+    specs = {"r": _describe_r(config, image, shared)} if "r" in features else {}
+    if fused := [name for name in features if name != "r"]:
+        text = read_text_input(checkpoint, revision=revision, hub_cache=hub_cache)
+        tokenizer = find_tokenizer(text.tokenizer_name, checkpoint, revision=revision, hub_cache=hub_cache)
+        specs |= {name: _describe_z(name, config, image, shared, text=text, tokenizer=tokenizer) for name in fused}
+    return tuple(specs[name] for name in features)
+
+
+def layer_of(name: str) -> int | None:
+    """How many layers of the language encoder come before ``z0``, ``z1``, …; None for ``z``, which follows them all."""
+    return int(name[1:]) if name[1:] else None
 
 
 def read_config(checkpoint: str, *, revision: str | None = None, hub_cache: Path | None = None) -> dict[str, Any]:
@@ -165,7 +180,13 @@ def grid_after(vision: Mapping[str, Any], stages: int, size: tuple[int, int]) ->
 
 
 def _describe_z(
-    config: Mapping[str, Any], image: ImageSpec, shared: Mapping[str, Any], *, text: TextInput, tokenizer: Path
+    name: str,
+    config: Mapping[str, Any],
+    image: ImageSpec,
+    shared: Mapping[str, Any],
+    *,
+    text: TextInput,
+    tokenizer: Path,
 ) -> FeatureSpec:
     vision, language = _vision(config), _language(config)
     grid = grid_after(vision, len(vision["patch_size"]), (image.height, image.width))
@@ -177,14 +198,26 @@ def _describe_z(
     compute = {
         **shared,
         "backbone": "xvla",
-        "tap": "language encoder output",
+        "tap": _tap(name, int(language["encoder_layers"])),
         "view": 0,
         "vision": vision,
         "language": language,
         "text": words,
     }
     shape = (tokens, int(language["d_model"]))
-    return FeatureSpec("z", "query", shape, layout, image, shared["dtype"], compute)
+    return FeatureSpec(name, "query", shape, layout, image, shared["dtype"], compute)
+
+
+def _tap(name: str, layers: int) -> str:
+    layer = layer_of(name)
+    if layer is not None and layer >= layers:
+        raise ConfigError(
+            f"X-VLA's language encoder has no earlier layer {layer}",
+            found=f"feature {name!r}, {layers} layers",
+            expected=f"z0 to z{layers - 1}, or z, which follows the last layer",
+            remedy="correct features",
+        )
+    return "language encoder output" if layer is None else f"language encoder, after layer {layer}"
 
 
 def _describe_r(config: Mapping[str, Any], image: ImageSpec, shared: Mapping[str, Any]) -> FeatureSpec:

@@ -57,3 +57,25 @@ def bench_the_store(
 
     found = bench_store(folder or Path.cwd(), rows=rows, rounds=rounds, quiet=as_json)
     answer(found.to_json(), found.render(), as_json)
+
+
+@app.command("extract")
+def bench_the_extraction(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Measure with stores below this folder (default: here).")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Only the tiny X-VLA.")] = False,
+    full_size: Annotated[bool, typer.Option("--full-size", help="Only the full-size X-VLA.")] = False,
+    frames: Annotated[int | None, typer.Option(help="Frames a run.", show_default="320 tiny, 32 full-size")] = None,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds of each case.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Frames a batch.")] = 16,
+    as_json: JsonFlag = False,
+) -> None:
+    """Wall time of the whole extraction beside the bare forward pass, each stage alone, and the naive loop."""
+    from ...evaluate.bench.extract_run import SIZES, bench_extract
+
+    sizes = list(SIZES) if tiny == full_size else [size for size in SIZES if (size == "tiny") == tiny]
+    found = bench_extract(
+        folder or Path.cwd(), sizes=sizes, frames=frames, rounds=rounds, batch_size=batch_size, quiet=as_json
+    )
+    answer(found.to_json(), found.render(), as_json)

@@ -160,10 +160,10 @@ def _new_run(folder: Path) -> Path:
 
 
 def _require_size(root: Path, size: Mapping[str, int]) -> None:
-    from ..datasets.meta import read_info
+    from ..datasets.info import read_info
 
     info = read_info(root)
-    found = {"episodes": info["total_episodes"], "frames": info["total_frames"] // info["total_episodes"]}
+    found = {"episodes": info.total_episodes, "frames": info.total_frames // info.total_episodes}
     if found != dict(size):
         raise ConfigError(
             f"{root.parent} holds a world of another size",

@@ -1,12 +1,12 @@
 """``vtt extract``, ``vtt train``, ``vtt eval``: the three stages."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import ConfigError
-from .options import JsonFlag, answer, hash_cache, lerobot_home, store_cache, store_place
+from .options import JsonFlag, answer, hash_cache, lerobot_home, named, store_cache, store_place
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -21,48 +21,102 @@ def register(app: typer.Typer) -> None:
 def extract(
     manifest: Annotated[str, typer.Argument(help="A data manifest: a YAML file, or the name of a shipped one.")],
     store: Annotated[str, typer.Option(help="The feature store, a folder or a URL; made if it is not there.")],
-    backbone: Annotated[str, typer.Option(help="X-VLA checkpoint: a directory or a Hub id.")] = "lerobot/xvla-base",
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[KIND=]CHECKPOINT[?option=value&…], a directory or a Hub id; may be given several times: one pass "
+            "over the videos feeds all of them. Without KIND an X-VLA.",
+            show_default="lerobot/xvla-base",
+        ),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub checkpoint.")] = None,
-    features: Annotated[str, typer.Option(help="Features to extract, comma-separated.")] = "z,r",
+    features: Annotated[
+        str | None, typer.Option(help="Features to extract, comma-separated.", show_default="all of the backbones")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     dtype: Annotated[str, typer.Option(help="Compute and storage type: bf16 or fp32.")] = "bf16",
     store_format: Annotated[str, typer.Option(help="Format of new arrays: zarr or hdf5.")] = "zarr",
-    batch_size: Annotated[int, typer.Option(help="Frames a batch.")] = 16,
+    batch_size: Annotated[str, typer.Option(help="Frames a batch, or auto: the fastest on the first frames.")] = "16",
+    decode_threads: Annotated[int | None, typer.Option(help="Episodes decoded at once.", show_default="auto")] = None,
+    compile_it: Annotated[bool, typer.Option("--compile", help="Run the backbones through torch.compile.")] = False,
+    stall_timeout: Annotated[
+        float, typer.Option(help="Seconds without progress in decoding or writing that end the extraction.")
+    ] = 300.0,
+    part: Annotated[str | None, typer.Option(help="Only part i/N of the work: 1/4, 2/4, … in any order.")] = None,
+    engine: Annotated[str, typer.Option(help="Where workers run: local, slurm or ray.")] = "local",
+    workers: Annotated[int, typer.Option(help="Workers at once, each with a share of the work.")] = 1,
+    worker_threads: Annotated[int | None, typer.Option(help="Threads a worker; default: as one process.")] = None,
+    worker_stall: Annotated[float, typer.Option(help="Seconds until an idle worker is replaced.")] = 900.0,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="For --engine slurm: partition=gpu, timeout_min=240, gpus_per_node=1, …")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="A damaged frame: stop, or skip-episode (the store says which; train refuses it).")
+    ] = "stop",
+    nan: Annotated[
+        str, typer.Option(help="A feature that is NaN or infinite: stop, or record (train refuses it).")
+    ] = "stop",
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, load no weights.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --plan: load the weights, run a few batches, estimate the time.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a frozen backbone once over a LeRobot dataset and store its features; resumes, and extracts only what is
+    """Run frozen backbones once over a LeRobot dataset and store their features; resumes, and extracts only what is
     missing.
     """
     from ...extract.config import ExtractConfig
+    from ...extract.engines.config import EngineConfig
+    from ...extract.share import parse_share
     from ..config import build
 
+    if measure and not plan:
+        raise ConfigError("--measure belongs to --plan", remedy="add --plan")
     values = {
         "manifest": manifest,
+        "part": None if part is None else parse_share(part),
         "store": store_place(store),
-        "checkpoint": backbone,
-        "checkpoint_revision": revision,
-        "features": [name.strip() for name in features.split(",") if name.strip()],
+        "backbones": _backbones(backbone or ["lerobot/xvla-base"], revision),
+        "features": None if features is None else list(named(features)),
         "device": device,
         "dtype": dtype,
         "store_format": store_format,
-        "batch_size": batch_size,
+        "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
+        "decode_threads": decode_threads,
+        "compile": compile_it,
+        "stall_timeout_s": stall_timeout,
+        "on_error": on_error,
+        "nan": nan,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
         "progress": not as_json,
     }
     config = build(ExtractConfig, values, source="vtt extract")
+    spread = EngineConfig(engine, workers, threads=worker_threads, stall_s=worker_stall, options=_pairs(slurm or []))
     if plan:
+        from ...extract.measure import measure as measure_plan
         from ...extract.plan import plan as make_plan
-        from ...extract.plan import render
+        from ...extract.plan_text import plan_json, render
 
         planned = make_plan(config)
-        answer(planned.to_json(), render(planned), as_json)
+        estimate = measure_plan(planned) if measure else None
+        answer(plan_json(planned, estimate), render(planned, estimate), as_json)
         return
-    from ...extract.run import extract as run_extract
+    from ...extract.engines.run import extract_with
 
-    done = run_extract(config)
+    done = extract_with(config, spread)
     answer(done.to_json(), done.render(), as_json)
+
+
+def _backbones(words: list[str], revision: str | None) -> list[Any]:
+    """The backbones of a command line as plain data."""
+    from ...extract.naming import parse_backbone
+    from ..config import to_plain
+
+    found = [to_plain(parse_backbone(word)) for word in words]
+    if revision is not None and len(found) > 1:
+        raise ConfigError("--revision belongs to one backbone", remedy="write it as CHECKPOINT?revision=…")
+    return [one | {"revision": one["revision"] or revision} for one in found]
 
 
 def train(
@@ -76,6 +130,12 @@ def train(
     ] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Train although the store is only partly extracted.")
+    ] = False,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Train although damaged episodes were left out.")
+    ] = False,
+    allow_nan: Annotated[
+        bool, typer.Option("--allow-nan", help="Train without the rows that are NaN or infinite.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     as_json: JsonFlag = False,
@@ -91,6 +151,10 @@ def train(
         changes.append("progress=false")
     if allow_partial:
         changes.append("loader.allow_partial=true")
+    if allow_skipped:
+        changes.append("loader.allow_skipped=true")
+    if allow_nan:
+        changes.append("loader.allow_nan=true")
     config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
     answer(done.to_json(), done.render(), as_json)
@@ -128,6 +192,14 @@ def evaluate(
     }
     report = run_evaluate(build(EvalConfig, values, source="vtt eval"))
     answer(report.to_json(), terminal_table(report), as_json)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """``name=value`` texts as a mapping."""
+    for text in texts:
+        if "=" not in text.strip("="):
+            raise ConfigError("an option of the engine cannot be read", found=text, expected="name=value")
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _dotted(arguments: list[str]) -> list[str]:

@@ -1,65 +1,142 @@
 """``vtt world``: the embedded SIMULATED world and the checkpoint that goes with it."""
 
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import JsonFlag, answer
+
+if TYPE_CHECKING:
+    from ..manifest import DatasetManifest
 
 app = typer.Typer(help="Make the embedded SIMULATED world: data, labels, checkpoints.", no_args_is_help=True)
 
 DRAWN = 2560  # random episodes of the shipped pretraining
 HELD_OUT = 64
 
+Episodes = Annotated[int, typer.Option(help="Episodes, at least 3.")]
+Frames = Annotated[int, typer.Option(help="Frames an episode, at least 12.")]
+Width = Annotated[int, typer.Option(help="Frame width in pixels.")]
+Height = Annotated[int, typer.Option(help="Frame height in pixels.")]
+Seed = Annotated[int, typer.Option(help="Everything drawn follows from it.")]
+Workers = Annotated[int, typer.Option(help="Processes that render.")]
+
+
+class Pretrained(StrEnum):
+    """The embedded backbones whose weights are shipped."""
+
+    xvla = "xvla"
+    dinov2 = "dinov2"
+
+
+class Checkpoint(StrEnum):
+    """The embedded backbones."""
+
+    xvla = "xvla"
+    dinov2 = "dinov2"
+    cedirnet = "cedirnet"
+
 
 @app.command()
 def cubes(
     out: Annotated[Path, typer.Option(help="A new folder for dataset, labels and manifest.")],
-    episodes: Annotated[int, typer.Option(help="Episodes, at least 3.")] = 40,
-    frames: Annotated[int, typer.Option(help="Frames an episode, at least 12.")] = 40,
-    width: Annotated[int, typer.Option(help="Frame width in pixels.")] = 320,
-    height: Annotated[int, typer.Option(help="Frame height in pixels.")] = 240,
-    seed: Annotated[int, typer.Option(help="Everything drawn follows from it.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that render.")] = 2,
+    episodes: Episodes = 40,
+    frames: Frames = 40,
+    width: Width = 320,
+    height: Height = 240,
+    seed: Seed = 0,
+    workers: Workers = 2,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the cube set with LeRobot's own writer: an arm picks up a named cube and puts it into a white box."""
-    from ..datasets.world.cubes import CubesConfig, write_cubes
+    from ..datasets.world.cubes import write_cubes
+    from ..datasets.world.recording import WorldConfig
 
-    config = CubesConfig(
-        out=out,
-        episodes=episodes,
-        frames=frames,
-        width=width,
-        height=height,
-        seed=seed,
-        workers=workers,
-        progress=not as_json,
-    )
-    made = write_cubes(config)
+    config = WorldConfig(out, episodes, frames, width, height, seed, workers, progress=not as_json)
+    _answer_set(out, write_cubes(config), as_json)
+
+
+@app.command()
+def cloth(
+    out: Annotated[Path, typer.Option(help="A new folder for dataset, labels, corners and manifest.")],
+    episodes: Episodes = 40,
+    frames: Frames = 40,
+    width: Width = 320,
+    height: Height = 240,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the cloth set with LeRobot's own writer: an arm carries a corner of a folded cloth to a white box."""
+    from ..datasets.world.cloths import CORNERS, write_cloths
+    from ..datasets.world.recording import WorldConfig
+
+    config = WorldConfig(out, episodes, frames, width, height, seed, workers, progress=not as_json)
+    _answer_set(out, write_cloths(config), as_json, corners=str(out.absolute() / CORNERS))
+
+
+def _answer_set(out: Path, made: "DatasetManifest", as_json: bool, **more: str) -> None:
     manifest = out / f"{made.name}.yaml"
-    result = {"manifest": str(manifest), "dataset_root": str(made.root), "labels": str(made.labels)}
+    result = {"manifest": str(manifest), "dataset_root": str(made.root), "labels": str(made.labels)} | more
     answer(result, f"{manifest}\n  next: vtt extract {manifest} --store STORE --backbone CHECKPOINT", as_json)
 
 
 @app.command()
 def checkpoints(
-    out: Annotated[Path, typer.Option(help="A new folder for the checkpoint.")],
-    random: Annotated[bool, typer.Option("--random", help="The untrained twin, for the control.")] = False,
+    out: Annotated[Path, typer.Option(help="A new folder: the X-VLA itself, and `dinov2` and `cedirnet` within it.")],
+    only: Annotated[
+        list[Checkpoint] | None,
+        typer.Option(help="Write this one alone (repeatable); cedirnet is trained first, for minutes."),
+    ] = None,
+    random: Annotated[bool, typer.Option("--random", help="The untrained twins, for the control.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of all weights that are not shipped.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the embedded X-VLA: lerobot's own class and files, its processors and a local tokenizer."""
-    from ..datasets.world.checkpoints import write_checkpoint
+    """Write the embedded X-VLA and DINOv2 in their own files, and train a narrow CeDiRNet on cloth scenes."""
+    wanted = only or list(Checkpoint)
+    result: dict[str, Any] = {"pretrained": not random}
+    lines: list[str] = []
+    if Checkpoint.xvla in wanted:
+        from ..datasets.world.checkpoints import write_checkpoint
 
-    write_checkpoint(out, pretrained=not random, seed=seed)
-    answer({"xvla": str(out), "pretrained": not random}, str(out), as_json)
+        result["xvla"] = str(write_checkpoint(out, pretrained=not random, seed=seed))
+        lines.append(str(out))
+    if Checkpoint.dinov2 in wanted:
+        from ..datasets.world.dinov2 import write_dinov2
+
+        result["dinov2"] = str(write_dinov2(out / "dinov2", pretrained=not random, seed=seed))
+        lines.append(result["dinov2"])
+    if Checkpoint.cedirnet in wanted:
+        from ..datasets.world.corner_training import CornerConfig
+        from .cedirnet_training import write_cedirnet
+
+        config = CornerConfig(seed=seed, progress=not as_json)
+        trained = write_cedirnet(out / "cedirnet", pretrained=not random, seed=seed, config=config)
+        result |= {"cedirnet": str(out / "cedirnet"), "corners": trained}
+        lines += [result["cedirnet"], *_corner_lines(trained)]
+    answer(result, "\n".join(lines), as_json)
+
+
+def _corner_lines(trained: Mapping[str, Any]) -> list[str]:
+    if "corner_f1" not in trained:
+        return []
+    precision, recall, height_width = trained["corner_precision"], trained["corner_recall"], trained["image_size"]
+    spent, cpu = sum(trained["seconds"].values()), sum(trained["cpu_seconds"].values())
+    return [
+        f"  corner F1 {trained['corner_f1']:.3f} at {trained['within_px']:.0f} px "
+        f"(precision {precision:.3f}, recall {recall:.3f}; {trained['held_out_corners']} corners in "
+        f"{trained['held_out_images']} held-out images of {height_width[1]}x{height_width[0]})",
+        f"  {spent:.0f} s, {cpu:.0f} CPU s",
+    ]
 
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Scenes, checkpoints and the final xvla.safetensors; resumes.")],
+    out: Annotated[Path, typer.Option(help="Scenes, checkpoints and the final safetensors; resumes.")],
+    only: Annotated[Pretrained, typer.Option(help="Which backbone to pretrain.")] = Pretrained.xvla,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1400,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of scenes, weights and batches.")] = 0,
@@ -68,6 +145,7 @@ def pretrain(
     as_json: JsonFlag = False,
 ) -> None:
     """Reproduce the shipped weights: draw random scenes, pretrain on presence, phrases and actions. About an hour."""
+    from ..datasets.world.dinov2 import pretrain_dinov2
     from ..datasets.world.pretext import write_pretext
     from ..datasets.world.pretrain import PretrainConfig
     from ..datasets.world.pretrain import pretrain as run_pretrain
@@ -75,18 +153,19 @@ def pretrain(
     progress = not as_json
     held_out = write_pretext(out / "held-out", episodes=HELD_OUT, seed=7777, workers=2, progress=progress)
     data = write_pretext(out / "scenes", episodes=episodes, seed=seed, workers=2, progress=progress)
+    folder = "run" if only is Pretrained.xvla else f"run-{only}"
     config = PretrainConfig(
         data=data,
         held_out=held_out,
-        out=out / "run",
+        out=out / folder,
         steps=steps,
         lr=lr,
         seed=seed,
         start_from=start_from,
         progress=progress,
     )
-    scores = run_pretrain(config)
-    weights = out / "run" / "xvla.safetensors"
+    scores = run_pretrain(config) if only is Pretrained.xvla else pretrain_dinov2(config)
+    weights = config.out / f"{only}.safetensors"
     lines = [f"  {name:<14}{value}" for name, value in scores.items()]
     text = "\n".join([f"{weights}: held-out average precision", *lines])
     answer({"weights": str(weights), "held_out": scores}, text, as_json)

@@ -1,11 +1,12 @@
-"""Open a LeRobot v3.0 dataset, and list its frames.
+"""Open a LeRobot dataset, v3.0 or v2.1, and list its frames; nothing is converted, nothing is written.
 
-The files are read by :mod:`.meta`, the frames by :mod:`.video`; LeRobot itself is never imported.
+What lies where is read by :mod:`.layout_v30` and :mod:`.layout_v21`, the frames by :mod:`.frames`; LeRobot itself is
+never imported.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +14,20 @@ import pyarrow as pa
 from ..errors import DatasetError
 from ..manifest import DatasetManifest
 from ..store.index import FRAME_SCHEMA
+from . import layout_v21, layout_v30
+from .frames import DecodedFrame, check_frames, decode_frames, stream_frames
+from .info import Info, read_info
 from .location import locate
-from .meta import Row, file_path, read_episodes, read_info, read_instructions
-from .source import Clip, Episode, LeRobotSource
-from .video import DecodedFrame, check_video, decode_frames, stream_frames
+from .rows import EpisodeFiles, read_instructions
+from .source import Clip, Episode, LeRobotSource, Stills
 
 __all__ = [
     "Clip",
     "DecodedFrame",
     "Episode",
     "LeRobotSource",
-    "check_video",
+    "Stills",
+    "check_frames",
     "decode_frames",
     "frame_table",
     "open_source",
@@ -32,10 +36,15 @@ __all__ = [
 ]
 
 PREFIX = "observation.images."
+LAYOUTS = {"v2.1": layout_v21, "v3.0": layout_v30}
 
 
 def open_source(
-    manifest: DatasetManifest, lerobot_home: Path | None = None, *, hash_cache: Path | None = None
+    manifest: DatasetManifest,
+    lerobot_home: Path | None = None,
+    *,
+    hash_cache: Path | None = None,
+    missing_videos: bool = False,
 ) -> LeRobotSource:
     """Open a manifest's dataset and check that its files agree with each other; no video is decoded.
 
@@ -43,6 +52,7 @@ def open_source(
         manifest: names the dataset, its cameras and episodes.
         lerobot_home: where LeRobot keeps datasets, if the manifest has no ``root``.
         hash_cache: JSON file that remembers hashes of local files; None = hash every time.
+        missing_videos: open it although video files are missing; then asking for one of their frames is the error.
 
     Raises:
         DatasetError: a dataset, camera, episode or file that is missing (with what is there), of another format
@@ -50,22 +60,22 @@ def open_source(
     """
     root, revision = locate(manifest, lerobot_home, hash_cache)
     info = read_info(root)
+    layout = LAYOUTS[info.codebase_version]
     available = _cameras(info)
     cameras = {name: _camera(available, name, manifest) for name in manifest.cameras}
-    rows = read_episodes(root, info, list(cameras.values()))
-    chosen = _choose(rows, manifest)
-    instructions = read_instructions(root, info, chosen)
-    episodes = tuple(_episode(row, instructions[row["episode_index"]], info, cameras) for row in chosen)
-    _check_videos_exist(root, episodes)
+    files = layout.read_episodes(root, info, list(cameras.values()))
+    chosen = _choose(files, manifest)
+    _check_files(root, chosen, missing_videos=missing_videos)
+    instructions = read_instructions(root, info, layout.read_tasks(root), chosen)
     return LeRobotSource(
         repo_id=manifest.repo_id,
         revision=revision,
         root=root,
-        fps=float(info["fps"]),
+        fps=info.fps,
         cameras=cameras,
-        frame_sizes={name: _frame_size(info["features"][key]) for name, key in cameras.items()},
-        episodes=episodes,
-        lengths={row["episode_index"]: row["length"] for row in rows},
+        frame_sizes={name: info.features[key].frame_size for name, key in cameras.items()},
+        episodes=tuple(_episode(one, instructions[one.index], cameras) for one in chosen),
+        lengths={one.index: one.length for one in files},
         all_cameras=tuple(available),
     )
 
@@ -95,21 +105,15 @@ def tasks_of(source: LeRobotSource, episode: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(source.episode(episode).instructions))
 
 
-def _cameras(info: Row) -> dict[str, str]:
-    """Keys of the colour videos by short name."""
-    videos = [key for key, feature in info["features"].items() if feature["dtype"] == "video" and not _depth(feature)]
-    return {key.removeprefix(PREFIX): key for key in sorted(videos)}
-
-
-def _depth(feature: Row) -> bool:
-    details = (feature.get("info") or {}) | (feature.get("video_info") or {})
-    return bool(details.get("is_depth_map") or details.get("video.is_depth_map"))
+def _cameras(info: Info) -> dict[str, str]:
+    """Keys of the colour cameras by short name."""
+    return {key.removeprefix(PREFIX): key for key in sorted(info.features) if info.features[key].is_camera}
 
 
 def _camera(available: Mapping[str, str], name: str, manifest: DatasetManifest) -> str:
     if name not in available:
         raise DatasetError(
-            f"{manifest.repo_id}: no colour video of a camera `{name}`",
+            f"{manifest.repo_id}: no colour pictures of a camera `{name}`",
             found=list(available),
             expected=name,
             remedy="correct `cameras` in the manifest",
@@ -117,35 +121,53 @@ def _camera(available: Mapping[str, str], name: str, manifest: DatasetManifest) 
     return available[name]
 
 
-def _frame_size(feature: Row) -> tuple[int, int]:
-    """(height, width): channels come last unless ``names`` says otherwise."""
-    shape, names = feature["shape"], feature.get("names")
-    if isinstance(names, list) and {"height", "width"} <= set(names):
-        return shape[names.index("height")], shape[names.index("width")]
-    return shape[0], shape[1]
-
-
-def _choose(rows: list[dict[str, Any]], manifest: DatasetManifest) -> list[dict[str, Any]]:
-    missing = sorted(set(manifest.episodes or ()) - set(range(len(rows))))
+def _choose(files: list[EpisodeFiles], manifest: DatasetManifest) -> list[EpisodeFiles]:
+    missing = sorted(set(manifest.episodes or ()) - set(range(len(files))))
     if missing:
         raise DatasetError(
             f"{manifest.repo_id}: episodes of the manifest are not in the dataset",
-            found=f"0 to {len(rows) - 1}",
+            found=f"0 to {len(files) - 1}",
             expected=missing,
             remedy="correct `episodes` in the manifest",
         )
-    return rows if manifest.episodes is None else [rows[index] for index in sorted(manifest.episodes)]
+    return files if manifest.episodes is None else [files[index] for index in sorted(manifest.episodes)]
 
 
-def _episode(row: Row, instructions: tuple[str, ...], info: Row, cameras: Mapping[str, str]) -> Episode:
-    clips = {
-        name: Clip(file_path(info["video_path"], row, f"videos/{key}", key), float(row[f"videos/{key}/from_timestamp"]))
-        for name, key in cameras.items()
-    }
-    return Episode(row["episode_index"], row["length"], instructions, clips)
+def _episode(files: EpisodeFiles, instructions: tuple[str, ...], cameras: Mapping[str, str]) -> Episode:
+    clips = {name: files.footage[key] for name, key in cameras.items()}
+    return Episode(files.index, files.length, instructions, clips)
 
 
-def _check_videos_exist(root: Path, episodes: Iterable[Episode]) -> None:
-    for path in sorted({clip.path for episode in episodes for clip in episode.clips.values()}):
-        if not (root / path).is_file():
-            raise DatasetError(f"no video file {root / path}", remedy="copy or download the dataset again")
+def _check_files(root: Path, episodes: Iterable[EpisodeFiles], *, missing_videos: bool) -> None:
+    """Every file is there, and inside the dataset's folder even where a link stands in its path."""
+    chosen = list(episodes)
+    data = {one.data for one in chosen}
+    videos = {footage.path for one in chosen for footage in one.footage.values()} - data
+    home = _home(root)
+    folders: dict[Path, str] = {}
+    for path in sorted(data | videos):
+        at = root / path
+        if not at.is_file():
+            if missing_videos and path in videos:
+                continue
+            raise DatasetError(f"no {'video' if path in videos else 'data'} file {at}", remedy=_COPY_AGAIN)
+        folder = folders.setdefault(at.parent, os.path.realpath(at.parent))
+        real = os.path.realpath(at) if at.is_symlink() else os.path.join(folder, at.name)
+        if not real.startswith(home):
+            raise DatasetError(
+                f"{at} leaves the dataset's folder through a link",
+                found=real,
+                expected=f"a file in {home}",
+                remedy="put the files themselves into the folder",
+            )
+
+
+_COPY_AGAIN = "copy or download the dataset again"
+
+
+def _home(root: Path) -> str:
+    """The folder in which a dataset's files may lie; a snapshot of the Hub links to the blobs beside it."""
+    real = Path(os.path.realpath(root))
+    if real.parent.name == "snapshots":
+        real = real.parent.parent
+    return f"{real}{os.sep}"

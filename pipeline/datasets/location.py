@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 from ..errors import DatasetError
 from ..manifest import DatasetManifest
+from .info import INFO, MAX_EPISODES
+from .parquet import ANY, open_parquet, read_columns
 
-INFO = Path("meta/info.json")
+EPISODES = Path("meta/episodes")
+_PLACE = re.compile(r"episode_index|length|data/(chunk|file)_index|videos/.+/(chunk_index|file_index|from_timestamp)")
 
 
 class Location(NamedTuple):
@@ -48,17 +51,21 @@ def locate(manifest: DatasetManifest, lerobot_home: Path | None = None, hash_cac
 
 
 def local_revision(root: Path, hash_cache: Path | None = None) -> str:
-    """``local-`` and the first 16 hex digits of the hash over info.json, the data parquet and the video files.
+    """``local-`` and the first 16 hex digits of the hash over info.json, the data parquet and the video files, and
+    over where each episode lies in them.
 
     Not over stats.json, whose key order varies between two equal recordings.
+
+    Raises:
+        DatasetError: a file of ``meta/episodes`` cannot be read.
     """
-    known = _read_cache(hash_cache)
+    known, places = _read_cache(hash_cache), root / EPISODES
     hashes: dict[str, str] = {}
     digest = hashlib.sha256()
     for path in _identity_files(root):
         stat = path.stat()
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
-        hashes[key] = known.get(key) or _sha256(path)
+        hashes[key] = known.get(key) or (_places_sha256(path) if path.parent.parent == places else _sha256(path))
         digest.update(f"{path.relative_to(root).as_posix()}\0{hashes[key]}\n".encode())
     if hash_cache is not None and not hashes.keys() <= known.keys():
         _write_cache(hash_cache, known | hashes)
@@ -109,8 +116,17 @@ def _from_hub(manifest: DatasetManifest, lerobot_home: Path | None) -> Location:
 
 def _identity_files(root: Path) -> Iterator[Path]:
     yield root / INFO
+    yield from sorted((root / EPISODES).glob("*/*.parquet"))
     yield from sorted((root / "data").rglob("*.parquet"))
     yield from sorted(path for path in (root / "videos").rglob("*") if path.is_file())
+
+
+def _places_sha256(path: Path) -> str:
+    """Over the columns that say where an episode's rows and clips begin; the rest of the table is statistics."""
+    with open_parquet(path) as file:
+        names = sorted(name for name in file.schema_arrow.names if _PLACE.fullmatch(name))
+    rows = read_columns(path, dict.fromkeys(names, ANY), max_rows=MAX_EPISODES).to_pylist()
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -19,13 +19,24 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Stills:
+    """Where an episode lies if its frames are encoded one by one: a data file, and its column of pictures."""
+
+    path: Path
+    column: str
+
+
+type Footage = Clip | Stills
+
+
+@dataclass(frozen=True)
 class Episode:
-    """One episode: its length in frames, one instruction a frame, and its clip for each camera (short name)."""
+    """One episode: its length in frames, one instruction a frame, and its frames for each camera (short name)."""
 
     index: int
     length: int
     instructions: tuple[str, ...] = field(repr=False)
-    clips: Mapping[str, Clip] = field(repr=False)
+    clips: Mapping[str, Footage] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,8 @@ class LeRobotSource:
             raise DatasetError(f"{self.repo_id}: no episode {index}", expected=f"one of {list(self._by_index)}")
         return self._by_index[index]
 
-    def clip(self, episode: int, camera: str) -> Clip:
-        """Where an episode lies in a camera's video; raises DatasetError if the manifest has either not."""
+    def clip(self, episode: int, camera: str) -> Footage:
+        """Where an episode's frames of a camera lie; raises DatasetError if the manifest has either not."""
         clips = self.episode(episode).clips
         if camera not in clips:
             raise DatasetError(f"{self.repo_id}: no camera `{camera}`", expected=list(clips))

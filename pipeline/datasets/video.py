@@ -4,90 +4,63 @@ A frame of an episode is the one whose presentation time lies within 1e-4 s of `
 fps``. There is no other way to get one: a missing frame is an error, never its neighbour.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import UInt8
 
-from ..errors import DatasetError
-from .source import TOLERANCE_S, LeRobotSource
+from .picture import DecodedFrame, damaged, due_s, missing
+from .source import TOLERANCE_S, Clip, LeRobotSource
 
 SEEK_BEYOND_S = 1.0  # a gap that is jumped over rather than decoded
 STEPS_BACK_S = (0.0, 2.0, 10.0, float("inf"))  # where B-frames let a seek land behind its target
 
 
-@dataclass(frozen=True, eq=False)
-class DecodedFrame:
-    """One frame: which it is, its presentation time in its video file (seconds), its pixels."""
-
-    episode_index: int
-    frame_index: int
-    pts_s: float
-    rgb: UInt8[np.ndarray, "h w 3"]
-
-    @property
-    def pixel_hash(self) -> str:
-        """First 16 hex digits of the sha256 of the pixels' bytes (row by row, RGB)."""
-        return hashlib.sha256(self.rgb).hexdigest()[:16]
-
-
-def decode_frames(
-    source: LeRobotSource, episode: int, camera: str, frame_indices: Iterable[int], *, threads: int = 1
-) -> Iterator[DecodedFrame]:
-    """Decode frames of one episode and camera, in the order asked for; rising order costs one pass.
-
-    Args:
-        source: the dataset.
-        episode: an episode index.
-        camera: a short camera name.
-        frame_indices: frames of that episode.
-        threads: threads of the decoder; 0 leaves the choice to it. The pixels do not depend on it, but with more than
-            one the error of a damaged video may name a frame up to the decoder's look-ahead too early.
-
-    Raises:
-        DatasetError: a video that is damaged or shorter than its index (episode, camera and time are named).
-    """
-    return stream_frames(source, camera, ((episode, frame) for frame in frame_indices), threads=threads)
-
-
-def stream_frames(
+def stream_video(
     source: LeRobotSource, camera: str, wanted: Iterable[tuple[int, int]], *, threads: int = 1
 ) -> Iterator[DecodedFrame]:
-    """Decode (episode index, frame index) pairs of one camera; a file that holds consecutive episodes is opened once.
+    """Decode (episode index, frame index) pairs that lie in one video file of a camera.
 
-    Raises: see :func:`decode_frames`.
+    Raises:
+        FrameError: the video is damaged or shorter than its index (episode, camera and time are named).
     """
-    for path, members in itertools.groupby(wanted, key=lambda pair: source.clip(pair[0], camera).path):
-        with _opened(source, str(path), threads) as container:
+    pairs = iter(wanted)
+    for first in pairs:  # once: the rest is taken inside
+        with _opened(source, camera, first, threads) as container:
             cursor = _Cursor(container)
-            for episode, frame in members:
+            for episode, frame in itertools.chain([first], pairs):
                 yield _decode(source, camera, cursor, episode, frame)
 
 
-def check_video(source: LeRobotSource, episode: int, camera: str) -> None:
-    """Check, without decoding, that the video has a packet for every frame of an episode.
+def check_video(source: LeRobotSource, episode: int, camera: str, clip: Clip) -> None:
+    """Check, without decoding, that a clip has a packet for every frame of its episode, and none between them.
 
     Raises:
-        DatasetError: a video that cannot be opened, or is shorter than its index.
+        FrameError: the video cannot be opened, is shorter than its index, or was recorded at another rate.
     """
-    clip, length = source.clip(episode, camera), source.episode(episode).length
+    length = source.episode(episode).length
     end_s = clip.start_s + length / source.fps + SEEK_BEYOND_S
-    with _opened(source, str(clip.path), threads=1) as container:
+    with _opened(source, camera, (episode, 0), threads=1) as container:
         stream = container.streams.video[0]
-        _seek(container, stream, clip.start_s)
-        times = _packet_times(container, stream, end_s)
-    found = np.sort([time for time in times if time <= end_s])
+        try:
+            _seek(container, stream, clip.start_s)
+            times = _packet_times(container, stream, end_s)
+        except av.FFmpegError as error:
+            raise damaged(source, camera, episode, 0, error) from None
+    found = np.unique([time for time in times if time <= end_s])
     expected = clip.start_s + np.arange(length) / source.fps
-    there = np.searchsorted(found, expected + TOLERANCE_S) > np.searchsorted(found, expected - TOLERANCE_S)
+    first = np.searchsorted(found, expected - TOLERANCE_S)
+    there = np.searchsorted(found, expected + TOLERANCE_S) > first
     if not there.all():
-        frame = int(there.argmin())
-        raise _missing(source, camera, episode, frame, max(times, default=None))
+        raise missing(source, camera, episode, int(there.argmin()), max(times, default=None))
+    if first[-1] - first[0] != length - 1:
+        frame = int((np.diff(first) > 1).argmax())
+        raise damaged(
+            source, camera, episode, frame, f"frames between this one and the next: not a video of {source.fps:g} Hz"
+        )
 
 
 def _packet_times(container: Any, stream: Any, end_s: float) -> list[float]:
@@ -143,59 +116,37 @@ class _Cursor:
 
 
 def _decode(source: LeRobotSource, camera: str, cursor: _Cursor, episode: int, frame: int) -> DecodedFrame:
-    length, start_s = source.episode(episode).length, source.clip(episode, camera).start_s
-    if not 0 <= frame < length:
-        raise DatasetError(f"episode {episode} has no frame {frame}", expected=f"0 to {length - 1}")
-    time_s, before_s = start_s + frame / source.fps, cursor.last_s
+    time_s, before_s = due_s(source, camera, episode, frame), cursor.last_s
     try:
         picture = cursor.move_to(time_s)
     except av.FFmpegError as error:
-        raise _damaged(source, camera, episode, frame, str(error)) from None
+        raise damaged(source, camera, episode, frame, str(error)) from None
     if picture is None or abs(picture.pts * picture.time_base - time_s) > TOLERANCE_S:
-        raise _missing(source, camera, episode, frame, cursor.last_s or before_s)
+        raise missing(source, camera, episode, frame, cursor.last_s or before_s)
     if picture.is_corrupt:
-        raise _damaged(source, camera, episode, frame, "the decoder marks the frame as corrupt")
+        raise damaged(source, camera, episode, frame, "the decoder marks the frame as corrupt")
     rgb = np.ascontiguousarray(picture.to_ndarray(format="rgb24"))
     if rgb.shape[:2] != source.frame_sizes[camera]:
-        raise _damaged(source, camera, episode, frame, f"{rgb.shape[:2]} pixels, not {source.frame_sizes[camera]}")
+        raise damaged(source, camera, episode, frame, f"{rgb.shape[:2]} pixels, not {source.frame_sizes[camera]}")
     return DecodedFrame(episode, frame, float(picture.pts * picture.time_base), rgb)
 
 
 @contextmanager
-def _opened(source: LeRobotSource, path: str, threads: int) -> Iterator[Any]:
+def _opened(source: LeRobotSource, camera: str, first: tuple[int, int], threads: int) -> Iterator[Any]:
     try:
-        container = av.open(str(source.root / path))
+        container = av.open(str(source.root / source.clip(first[0], camera).path))
     except (OSError, av.FFmpegError) as error:
-        raise DatasetError(
-            f"the video {source.root / path} cannot be opened", found=error, remedy="copy or download it again"
-        ) from None
+        raise damaged(source, camera, *first, f"it cannot be opened: {error}") from None
     with container:
         if not container.streams.video:
-            raise DatasetError(f"the video {source.root / path} holds no video stream")
-        container.streams.video[0].codec_context.thread_count = threads
+            raise damaged(source, camera, *first, "it holds no video stream")
+        context = container.streams.video[0].codec_context
+        if (context.height, context.width) != source.frame_sizes[camera]:  # before memory is taken for it
+            found = f"{(context.height, context.width)} pixels, not {source.frame_sizes[camera]}"
+            raise damaged(source, camera, *first, found)
+        context.thread_count = threads
         yield container
 
 
 def _seek(container: Any, stream: Any, time_s: float) -> None:
     container.seek(int((time_s + TOLERANCE_S) / stream.time_base), stream=stream, backward=True)
-
-
-def _missing(source: LeRobotSource, camera: str, episode: int, frame: int, last_s: float | None) -> DatasetError:
-    clip = source.clip(episode, camera)
-    time_s = clip.start_s + frame / source.fps
-    what = "is shorter than its index" if last_s is None or last_s < time_s else "lacks a frame"
-    return DatasetError(
-        f"a video {what}: episode {episode}, camera {camera}, frame {frame}",
-        found=f"no frame there in {source.root / clip.path}; the nearest found is at {last_s} s",
-        expected=f"a frame at {time_s:.4f} s, within {TOLERANCE_S} s",
-        remedy="copy or download the video again, or leave the episode out with `episodes` in the manifest",
-    )
-
-
-def _damaged(source: LeRobotSource, camera: str, episode: int, frame: int, what: str) -> DatasetError:
-    clip = source.clip(episode, camera)
-    return DatasetError(
-        f"a video is damaged: episode {episode}, camera {camera}, frame {frame}",
-        found=f"{source.root / clip.path} at {clip.start_s + frame / source.fps:.4f} s: {what}",
-        remedy="copy or download the video again, or leave the episode out with `episodes` in the manifest",
-    )

@@ -199,7 +199,7 @@ def _temporary(layout: Layout) -> Iterator[Path]:
     for name in os.listdir(layout.root):
         if _COMMITTING.fullmatch(name) and _is_file(layout.root / name):
             yield layout.root / name
-    for top in (layout.indexes, layout.arrays, layout.receipts, layout.snapshots, layout.quarantine):
+    for top in (layout.indexes, layout.arrays, layout.receipts, layout.skipped, layout.snapshots, layout.quarantine):
         for path in _files(top):
             if path.name.startswith(".") and not _SET_ASIDE.fullmatch(path.name):
                 yield path

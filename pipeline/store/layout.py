@@ -6,6 +6,7 @@
       arrays/<index-id>/<feature>-<fp8>.claim       which format the array has, settled before it is made
       arrays/<index-id>/<feature>-<fp8>.zarr/       one array (or .h5/): its metadata and one file a part
       receipts/<index-id>/<feature>-<fp8>/<part>.json   what a finished part holds (+ <part>.parquet: its frames)
+      skipped/<id>.json                             episodes whose frames could not be had
       snapshots/000N.json                           sealed lists
       quarantine/                                   what a repair took out; nothing in it is part of the store
 
@@ -43,6 +44,7 @@ FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FEATURE_KEY = re.compile(r"([a-z][a-z0-9_]{0,31})-([0-9a-f]{8})")
 INDEX_ID = re.compile(r"[0-9a-f]{16}")
 PART_NAME = re.compile(r"[0-9]{6}")
+SKIPPED_NAME = re.compile(r"[0-9a-f]{16}")
 _VISIBLE = re.compile(r"[^.][\s\S]*")
 
 
@@ -139,6 +141,11 @@ class Layout:
         return self.root / "snapshots"
 
     @property
+    def skipped(self) -> Path:
+        """The folder of episodes that were left out."""
+        return self.root / "skipped"
+
+    @property
     def quarantine(self) -> Path:
         """The folder of files that a repair took out."""
         return self.root / "quarantine"
@@ -146,6 +153,10 @@ class Layout:
     def index_file(self, index_id: str) -> Path:
         """The table of one index."""
         return self.indexes / (checked(INDEX_ID, index_id, "an index id") + ".parquet")
+
+    def skipped_file(self, name: str) -> Path:
+        """The file that says why one episode was left out."""
+        return self.skipped / (checked(SKIPPED_NAME, name, "the name of a skipped episode") + ".json")
 
     def array_dir(self, index_id: str, key: str, suffix: str) -> Path:
         """The folder of one array; ``suffix`` names its format (".zarr")."""

@@ -20,6 +20,7 @@ from .layout import part_name
 from .listing import readable_bytes
 from .plan import refuse_other
 from .receipt import MAX_PART_BYTES, Receipt, read_receipt, write_receipt
+from .skipped import read_skipped, record_skipped
 from .store import FeatureStore
 from .verify import verify
 from .writer import describe_part
@@ -100,6 +101,7 @@ def merge(target: str | Path, sources: Sequence[str | Path], *, link: bool = Tru
     _refuse_contradictions(every)
     into = known or FeatureStore.create(target)
     for store in stores:
+        record_skipped(into.layout, read_skipped(store.layout))
         for array in store.arrays():
             _take_array(store, into, array, done, link)
     return done

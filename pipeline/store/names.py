@@ -8,8 +8,9 @@ from .array import split_folder
 from .files import MAX_SMALL_FILE
 from .format import SUFFIXES, load_format
 from .index import MAX_INDEX_BYTES
-from .layout import FEATURE_KEY, INDEX_ID, PART_NAME
+from .layout import FEATURE_KEY, INDEX_ID, PART_NAME, SKIPPED_NAME
 from .receipt import MAX_PART_BYTES, MAX_RECEIPT_BYTES
+from .skipped import MAX_SKIPPED_BYTES
 
 
 class Kind(IntEnum):
@@ -19,10 +20,11 @@ class Kind(IntEnum):
     INDEX = 1
     CLAIM = 2
     METADATA = 3
-    PART = 4
-    FRAMES = 5
-    RECEIPT = 6
-    SNAPSHOT = 7
+    SKIPPED = 4
+    PART = 5
+    FRAMES = 6
+    RECEIPT = 7
+    SNAPSHOT = 8
 
 
 LIMITS = {
@@ -30,6 +32,7 @@ LIMITS = {
     Kind.INDEX: MAX_INDEX_BYTES,
     Kind.CLAIM: 1 << 12,
     Kind.METADATA: MAX_SMALL_FILE,
+    Kind.SKIPPED: MAX_SKIPPED_BYTES,
     Kind.PART: MAX_PART_BYTES,
     Kind.FRAMES: MAX_SMALL_FILE,
     Kind.RECEIPT: MAX_RECEIPT_BYTES,
@@ -58,6 +61,7 @@ _PATTERNS = {
     Kind.SCHEMA: r"vtt\.json",
     Kind.INDEX: rf"indexes/(?P<id>{_ID})\.parquet",
     Kind.CLAIM: rf"arrays/(?P<id>{_ID})/(?P<key>{_KEY})\.claim",
+    Kind.SKIPPED: rf"skipped/(?P<name>{SKIPPED_NAME.pattern})\.json",
     Kind.PART: rf"arrays/(?P<id>{_ID})/{_FOLDER}/[a-z0-9][a-z0-9.]*",
     Kind.FRAMES: rf"receipts/(?P<id>{_ID})/(?P<key>{_KEY})/(?P<part>{PART_NAME.pattern})\.parquet",
     Kind.RECEIPT: rf"receipts/(?P<id>{_ID})/(?P<key>{_KEY})/(?P<part>{PART_NAME.pattern})\.json",

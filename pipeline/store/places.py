@@ -1,6 +1,6 @@
 """Where the rows of a feature lie: the finished parts behind a reader, and every row's place and checksum in them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int64, UInt8
 from ..errors import StoreIncomplete
 from .array import ArrayRef
 from .parts import Part, PartFiles
+from .receipt import Receipt
 
 ABSENT = -1
 """The slot of a row that is not there."""
@@ -73,6 +74,11 @@ class Places:
         """Which rows are there."""
         found: Bool[np.ndarray, " rows"] = self.part_of != ABSENT
         return found
+
+    def rows_of(self, wanted: Callable[[Receipt], bool]) -> Int64[np.ndarray, " n"]:
+        """The rows of the parts whose receipts are wanted."""
+        slots = [slot for slot, part in enumerate(self.files.parts) if wanted(part.receipt)]
+        return np.flatnonzero(np.isin(self.part_of, slots))
 
     def label(self, row: int) -> str:
         """Store, array and part of a row, for an error."""

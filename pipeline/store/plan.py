@@ -4,7 +4,7 @@ A plan is a pure function of the rows wanted and of what the store plans already
 create the same index and the same array, whichever comes first.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from .format import ArrayMeta
 from .index import canonical, index_id, row_key, write_index
 from .int8 import ChannelScale
 from .layout import PART_ROWS, part_range
+from .skipped import EpisodeId, Skipped, holds_skipped, read_skipped
 from .store import FeatureStore
 
 _ROWS_AT_ONCE = 1 << 16
@@ -35,6 +36,7 @@ class ArrayPlan:
         store_format: the format of its files.
         part_rows: rows a part; the last part may have fewer.
         channel_scale: what the numbers of an ``int8`` array are multiplied with.
+        wanted: parts that hold a wanted row, finished or not, in order.
     """
 
     index_id: str
@@ -45,6 +47,7 @@ class ArrayPlan:
     store_format: str = "zarr"
     part_rows: int = PART_ROWS
     channel_scale: ChannelScale | None = None
+    wanted: tuple[int, ...] = ()
 
     def part_range(self, part: int) -> range:
         """The rows of one part."""
@@ -75,6 +78,7 @@ def plan_array(
 ) -> list[ArrayPlan]:
     """Find the arrays that hold the wanted rows; make one new index and array for the rows that none plans yet.
 
+    The rows of an unfinished part that holds an episode which was left out since (:mod:`.skipped`) are planned anew.
     A row is planned by an existing array of the same feature key if that array's index has the same repo_id,
     revision, episode, frame and camera (and instruction), whether its part is finished or not. When a dataset moved
     to a new revision, the rows in ``same_pixels`` count as planned under any revision.
@@ -107,14 +111,20 @@ def plan_array(
                 del waiting[full]
                 waiting[_any_revision(full)] = None
     plans: list[ArrayPlan] = []
+    skipped = {one.episode: one for one in read_skipped(store.layout)}
     for array in _arrays_of(store, spec, channel_scale):
         table = store.index_table(array.index_id)
-        hits = [row for row, full in enumerate(_identities(table, spec.per)) if _take(waiting, full)]
+        left = _left_for_good(array, table, skipped)
+        hits = [
+            row
+            for row, full in enumerate(_identities(table, spec.per))
+            if row // array.meta.part_rows not in left and _take(waiting, full)
+        ]
         if hits:
             plans.append(_plan(array, table, hits))
-    left = [full in waiting or _any_revision(full) in waiting for full in _identities(wanted, spec.per)]
-    if any(left):
-        table = wanted.filter(pa.array(left)).combine_chunks()
+    new = [full in waiting or _any_revision(full) in waiting for full in _identities(wanted, spec.per)]
+    if any(new):
+        table = wanted.filter(pa.array(new)).combine_chunks()
         meta = ArrayMeta(spec, index_id(table), table.num_rows, part_rows, codec, channel_scale)
         plans.append(_plan_new(store, meta, table, dry=dry, store_format=store_format))
     return plans
@@ -166,8 +176,9 @@ def _take(waiting: dict[tuple[object, ...], None], identity: tuple[object, ...])
 
 
 def _plan(array: ArrayRef, table: pa.Table, wanted_rows: Iterable[int]) -> ArrayPlan:
-    wanted = {row // array.meta.part_rows for row in wanted_rows}
-    missing = tuple(sorted(wanted - set(array.finished_parts())))
+    wanted = sorted({row // array.meta.part_rows for row in wanted_rows})
+    finished = set(array.finished_parts())
+    missing = tuple(part for part in wanted if part not in finished)
     return ArrayPlan(
         array.index_id,
         array.spec,
@@ -177,7 +188,17 @@ def _plan(array: ArrayRef, table: pa.Table, wanted_rows: Iterable[int]) -> Array
         array.format_name,
         array.meta.part_rows,
         array.meta.channel_scale,
+        tuple(wanted),
     )
+
+
+def _left_for_good(array: ArrayRef, table: pa.Table, skipped: Mapping[EpisodeId, Skipped]) -> set[int]:
+    """Parts that nobody will finish: they hold a row of an episode that was left out after they were planned."""
+    if not skipped or not holds_skipped(table, skipped):
+        return set()
+    open_parts = sorted(set(range(array.num_parts)) - set(array.finished_parts()))
+    ranges = {part: array.meta.part_range(part) for part in open_parts}
+    return {part for part, rows in ranges.items() if holds_skipped(table.slice(rows.start, len(rows)), skipped)}
 
 
 def _plan_new(store: FeatureStore, meta: ArrayMeta, table: pa.Table, *, dry: bool, store_format: str) -> ArrayPlan:

@@ -11,7 +11,7 @@ from ..words import counted
 from .layout import part_name
 from .listing import readable_bytes
 
-Kind = Literal["schema", "index", "metadata", "receipt", "part", "frames", "snapshot", "stray"]
+Kind = Literal["schema", "index", "metadata", "receipt", "part", "frames", "skipped", "snapshot", "stray"]
 
 _MAX_RUNS = 6  # runs of frames named for one part
 

@@ -11,6 +11,7 @@ from .layout import Layout
 from .names import Kind, StoreName, parse_name
 from .receipt import parse_receipt
 from .schema import refuse_other_schema
+from .skipped import parse_skipped
 
 
 def prove(where: str, name: str, data: bytes) -> None:
@@ -41,6 +42,8 @@ def _prove(where: str, name: StoreName, data: bytes) -> None:
             parse_array(Layout(Path(where)), name.index_id, name.folder, data)
         case Kind.RECEIPT:
             _prove_receipt(where, name, data)
+        case Kind.SKIPPED:
+            parse_skipped(where, Path(where).stem, data)
         case Kind.SNAPSHOT:
             _prove_json(where, data)
 

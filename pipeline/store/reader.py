@@ -117,6 +117,11 @@ class RowReader:
         parts: Int64[np.ndarray, " n"] = self._places.part_of[rows].astype(np.int64)
         return parts
 
+    @property
+    def suspect_rows(self) -> Int64[np.ndarray, " n"]:
+        """The rows of all parts whose receipts count numbers that are NaN or infinite."""
+        return self._places.rows_of(lambda receipt: receipt.nan_count + receipt.inf_count > 0)
+
     def close(self) -> None:
         """Close the files; reading afterwards is a ValueError."""
         self._places.close()

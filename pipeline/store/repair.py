@@ -154,6 +154,8 @@ def _files_of(layout: Layout, problem: Problem, slots: Mapping[tuple[str, str], 
             if index == index_id:
                 path = layout.array_dir(index_id, feature, form.suffix) / form.metadata_name
                 yield path, layout.quarantine_dir(index_id, feature)
+    elif problem.kind == "skipped":
+        yield problem.path, layout.quarantine / "skipped"
     elif problem.kind == "snapshot":
         yield problem.path, layout.quarantine / "snapshots"
     elif index_id and key:

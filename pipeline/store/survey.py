@@ -95,7 +95,7 @@ def names_in(folder: Path) -> list[str]:
 
 def strange_files(layout: Layout) -> Iterator[Path]:
     """Links, and whatever else is neither a file nor a folder, anywhere but in quarantine."""
-    for top in (layout.indexes, layout.arrays, layout.receipts, layout.snapshots):
+    for top in (layout.indexes, layout.arrays, layout.receipts, layout.skipped, layout.snapshots):
         waiting = [top]
         while waiting:
             path = waiting.pop()

@@ -23,6 +23,7 @@ from .receipt import Receipt, parse_receipt, receipt_text
 from .remote import Remote
 from .schema import SCHEMA_TEXT, refuse_other_schema
 from .selection import Parcel
+from .skipped import read_skipped, skipped_text
 from .writer import describe_part
 
 THREADS = 4
@@ -197,6 +198,9 @@ def _differs(target: Remote, item: tuple[ArrayRef, int, Receipt]) -> bool:
 def _small_files(parcels: Sequence[Parcel]) -> Iterator[tuple[str, bytes]]:
     """What parts rest on, in the order in which it is created."""
     yield "vtt.json", SCHEMA_TEXT.encode()
+    for layout in {parcel.array.layout.root: parcel.array.layout for parcel in parcels}.values():
+        for one in read_skipped(layout):
+            yield layout.skipped_file(one.name).relative_to(layout.root).as_posix(), skipped_text(one)
     for array in [parcel.array for parcel in parcels]:
         layout = array.layout
         claim = (array.path.name + "\n").encode()

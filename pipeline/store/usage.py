@@ -15,7 +15,7 @@ from .layout import FEATURE_KEY
 from .listing import readable_bytes
 from .store import FeatureStore
 
-KINDS = ("arrays", "receipts", "indexes", "snapshots", "quarantine", "temporary", "other")
+KINDS = ("arrays", "receipts", "indexes", "skipped", "snapshots", "quarantine", "temporary", "other")
 
 
 @dataclass(frozen=True)

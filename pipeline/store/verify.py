@@ -16,10 +16,11 @@ from .commit import own_errors
 from .evidence import check_orphan, check_orphan_frames, check_part, prove_part
 from .files import entries, read_file
 from .index import read_index
-from .layout import INDEX_ID, PART_NAME, Layout, part_name
+from .layout import INDEX_ID, PART_NAME, SKIPPED_NAME, Layout, part_name
 from .problem import Problem, Verdict, describe_rows
 from .receipt import Receipt
 from .schema import refuse_other_schema
+from .skipped import MAX_SKIPPED_BYTES, parse_skipped
 from .snapshot import Snapshot, metadata_sha256, read_snapshot, snapshot_file, snapshot_name, snapshot_numbers
 from .survey import Slot, command_of, names_in, reason, strange_files, survey
 
@@ -65,7 +66,7 @@ def _verdict(layout: Layout, *, full: bool, progress: bool) -> Verdict:
     problems += [problem for _, problem in found if problem]
     if full:
         problems += _prove([part for part, problem in found if problem is None], progress=progress)
-    problems += _check_snapshots(layout, slots)
+    problems += [*_check_skipped(layout), *_check_snapshots(layout, slots)]
     return Verdict(
         path=layout.root,
         full=full,
@@ -145,6 +146,15 @@ def _prove(parts: list[_Part], *, progress: bool) -> list[Problem]:
 
     with bar, ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         return [problem for problem in pool.map(prove, parts) if problem]
+
+
+def _check_skipped(layout: Layout) -> Iterator[Problem]:
+    for name in entries(layout.skipped, SKIPPED_NAME, ".json") if layout.skipped.is_dir() else []:
+        path = layout.skipped_file(name)
+        try:
+            parse_skipped(path, name, read_file(layout.root, path, limit=MAX_SKIPPED_BYTES))
+        except StoreError as error:
+            yield Problem("skipped", path, reason(error, path, "what says that an episode was left out"))
 
 
 def _check_snapshots(layout: Layout, slots: list[Slot]) -> Iterator[Problem]:

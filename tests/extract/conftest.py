@@ -5,6 +5,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ def both_cameras(xvla: Path, recorded: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("both")
     path = write_manifest(folder, recorded, cameras=["main", "top"], stride=1)
     return ExtractConfig(manifest=path, store=folder / "store", checkpoint=str(xvla), **SMALL)
+
+
+@pytest.fixture(scope="session")
+def single(both_cameras: ExtractConfig) -> Path:
+    """The same extraction's store, made by one process in one go."""
+    from visual_thought.extract.run import extract
+
+    store = both_cameras.store.with_name("single")
+    extract(replace(both_cameras, store=store))
+    return store
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

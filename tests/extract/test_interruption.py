@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -12,8 +13,9 @@ from dataclasses import replace
 
 import pytest
 
+from visual_thought.extract.dataset import Dataset
 from visual_thought.extract.run import extract
-from visual_thought.pipeline.errors import Interrupted
+from visual_thought.pipeline.errors import Interrupted, MachineError, VisualThoughtError
 from visual_thought.pipeline.store import FeatureStore
 
 SLOW = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 40)]
@@ -85,10 +87,49 @@ def test_a_signal_stops_between_two_batches_and_the_same_command_resumes(
     assert contents(asked.store) == uninterrupted
 
 
+def test_a_signal_ends_an_extraction_whose_decoder_hangs(asked, children, contents, uninterrupted, tmp_path):
+    child = children.start(lambda: extract_hanging(asked, tmp_path / "hangs"))
+    started = time.monotonic()
+    while not (tmp_path / "hangs").exists():
+        assert time.monotonic() - started < 60, "the child decodes nothing"
+        time.sleep(0.01)
+    sent = time.monotonic()
+    os.kill(child, signal.SIGTERM)
+    assert children.wait(child) == Interrupted.exit_code
+    assert time.monotonic() - sent < 30
+    extract(asked)
+    assert contents(asked.store) == uninterrupted
+
+
+def test_a_decoder_that_hangs_ends_the_extraction_and_leaves_nothing_half_written(asked, children, tmp_path):
+    child = children.start(lambda: extract_hanging(replace(asked, stall_timeout_s=1), tmp_path / "hangs"))
+    started = time.monotonic()
+    assert children.wait(child) == MachineError.exit_code
+    assert time.monotonic() - started < 60
+    store = FeatureStore.open(asked.store)
+    assert {array.finished_parts() for array in store.arrays()} == {(0,)}
+    assert not [path for path in asked.store.rglob("*") if path.name.startswith(".") and path.is_file()]
+
+
 def test_the_handlers_of_signals_are_given_back(config):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     extract(config(features=("r",)))
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def extract_hanging(config, told):
+    """Extract a dataset whose second episode never decodes beyond its first frames, and say when that happens."""
+    decode = Dataset.decode
+
+    def hangs(dataset, frames):
+        for number, frame in enumerate(decode(dataset, frames := list(frames))):
+            if frames[0].episode == 1 and number == 5:
+                told.touch()
+                threading.Event().wait()
+            yield frame
+
+    Dataset.decode = hangs  # in a forked child, which ends with it
+    extract(config)
 
 
 class Children:
@@ -126,8 +167,8 @@ class Children:
 def exit_code(run):
     try:
         run()
-    except Interrupted as stopped:
-        return stopped.exit_code
+    except VisualThoughtError as error:
+        return error.exit_code
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -3,9 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from visual_thought.extract.plan import human_bytes, plan, render, require_space
+from visual_thought.extract.plan import plan
+from visual_thought.extract.plan_text import plan_json, render
 from visual_thought.extract.run import extract
-from visual_thought.pipeline.errors import MachineError
+from visual_thought.extract.space import human_bytes, require_space
+from visual_thought.pipeline.errors import MachineError, StoreError
 from visual_thought.pipeline.store import FeatureStore
 
 
@@ -17,7 +19,7 @@ def test_a_plan_counts_rows_parts_and_bytes_and_writes_nothing(config, tmp_path)
     assert numbers <= planned.bytes_missing <= numbers + 4 * 32768
     assert not planned.complete
     assert not (tmp_path / "store").exists()
-    json.dumps(planned.to_json(), allow_nan=False)
+    json.dumps(plan_json(planned), allow_nan=False)
 
 
 def test_the_bytes_of_a_plan_cover_what_is_written(config):
@@ -74,3 +76,12 @@ def test_a_full_disk_is_named_with_what_would_fit(config):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (12_300, "12.3 kB"), (5.5e12, "5.5 TB")])
 def test_bytes_are_written_as_people_read_them(count, text):
     assert human_bytes(count) == text
+
+
+def test_a_folder_in_which_a_store_is_just_being_made_counts_as_empty(config, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / ".vtt.json.0123.tmp").touch()
+    assert plan(config()).features[0].missing == 2
+    (tmp_path / "store" / "notes.txt").touch()
+    with pytest.raises(StoreError, match="is no feature store"):
+        plan(config())

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from visual_thought.extract.backbones.xvla import describe, load
 from visual_thought.extract.dataset import open_dataset
+from visual_thought.extract.devices import find_device
 from visual_thought.extract.plan import plan
 from visual_thought.extract.preprocess import preprocess
-from visual_thought.extract.run import extract, find_device
+from visual_thought.extract.run import extract
 from visual_thought.extract.work import frame_ids, instructions
 from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.datasets.labels import LABEL_SCHEMA, write_labels
@@ -29,6 +30,7 @@ from visual_thought.pipeline.errors import (
 )
 from visual_thought.pipeline.place import StoreUrl
 from visual_thought.pipeline.store import FeatureStore
+from visual_thought.pipeline.store.receipt import read_receipt
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -92,6 +94,7 @@ def test_receipts_carry_seconds_host_versions_and_the_proof_of_every_frame(confi
     assert info["seconds"]["forward"] > 0 < info["seconds"]["decode"]
     assert info["host"]
     assert {"torch", "lerobot", "transformers"} <= set(info["versions"])
+    assert info["cameras"] == {"main": {"key": "observation.images.main", "view": {"z": 0, "r": 0}}}
     frames = FeatureStore.open(asked.store).frames("r")
     decoded = list(open_dataset(asked.manifest).decode(frame_ids(frames)))
     assert frames["pts_s"].to_pylist() == [frame.pts_s for frame in decoded]
@@ -194,6 +197,29 @@ def test_nan_weights_stop_before_the_part_commits_and_name_the_frame(config, xvl
     assert not list(asked.store.glob("receipts/*/*/*.json"))
 
 
+def test_nan_can_be_recorded_and_receipts_count_it(config, xvla_with):
+    folder = spoil(xvla_with(), "model.vlm.vision_tower.blocks.0.0.spatial_block.ffn.fc1.bias", slice(0, 1))
+    asked = config(checkpoint=str(folder), features=("r",), nan="record")
+    extract(asked)
+    (array,) = FeatureStore.open(asked.store).arrays()
+    receipts = [read_receipt(asked.store, array.receipt_path(part)) for part in range(array.num_parts)]
+    assert all(receipt.nan_count + receipt.inf_count > 0 for receipt in receipts)
+    assert all("--nan record" in receipt.info["command"] for receipt in receipts)
+
+
+def test_infinite_features_are_refused_and_counted_as_nan_is(config, xvla_with):
+    """An infinite bias at the end of the tower's third stage leaves infinities in R, and no NaN."""
+    folder = spoil(xvla_with(), "model.vlm.vision_tower.blocks.2.1.channel_block.ffn.fc2.bias", slice(0, 1), torch.inf)
+    asked = config(checkpoint=str(folder), features=("r",))
+    with pytest.raises(VisualThoughtError, match="feature r is not finite"):
+        extract(asked)
+    assert not list(asked.store.glob("receipts/*/*/*.json"))
+    extract(config(checkpoint=str(folder), features=("r",), nan="record"))
+    (array,) = FeatureStore.open(asked.store).arrays()
+    receipts = [read_receipt(asked.store, array.receipt_path(part)) for part in range(array.num_parts)]
+    assert all((receipt.nan_count, receipt.inf_count > 0) == (0, True) for receipt in receipts)
+
+
 def test_nan_for_one_instruction_keeps_the_parts_before_it(config, manifest, xvla_with, xvla):
     from transformers import AutoTokenizer
 
@@ -291,11 +317,11 @@ def label(frame, instruction):
     return where | {"target": "", "positive": False, "phase": ""} | nothing
 
 
-def spoil(folder, name, rows):
-    """Put NaN into one of a checkpoint's weights."""
+def spoil(folder, name, rows, value=torch.nan):
+    """Put NaN, or infinity, into one of a checkpoint's weights."""
     weights = load_file(folder / "model.safetensors")
     if name in weights:
-        weights[name][rows] = torch.nan
+        weights[name][rows] = value
         save_file(weights, folder / "model.safetensors")
     return folder
 

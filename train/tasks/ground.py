@@ -74,7 +74,7 @@ class GroundTask:
         rows = {"z": match_rows(labels, indexes["z"], QUERY, manifest.repo_id)}
         if self.head.refine:
             rows["r"] = match_rows(labels, indexes["r"], FRAME, manifest.repo_id)
-        partial = self.config.loader.allow_partial
+        partial = self.config.loader.may_lack_rows
         for name, found in rows.items():
             refuse_absent(labels, found >= 0, name, allow_partial=partial, on=QUERY if name == "z" else FRAME)
         episodes = tuple(sorted(set(labels["episode_index"].to_pylist())))

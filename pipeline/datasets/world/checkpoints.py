@@ -6,6 +6,7 @@ A checkpoint directory is what ``XVLAPolicy.save_pretrained`` and the processors
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,15 @@ def write_tokenizer(directory: Path) -> None:
     ).save_pretrained(directory)
 
 
-def build_policy(tokenizer: Path, *, seed: int = 0) -> "XVLAPolicy":
-    """The untrained policy, in lerobot's own class; its weights depend on ``seed`` alone."""
+def build_policy(
+    tokenizer: Path,
+    *,
+    seed: int = 0,
+    vision: Mapping[str, Any] = VISION,
+    text: Mapping[str, Any] = TEXT,
+    text_length: int = TOKENIZER_MAX_LENGTH,
+) -> "XVLAPolicy":
+    """The untrained policy, in lerobot's own class; its weights depend on its sizes and ``seed`` alone."""
     import torch
     from lerobot.configs import FeatureType, PolicyFeature
     from lerobot.policies.xvla.configuration_xvla import XVLAConfig
@@ -121,9 +129,9 @@ def build_policy(tokenizer: Path, *, seed: int = 0) -> "XVLAPolicy":
         input_features={f"observation.images.{name}": image for name in CAMERAS}
         | {"observation.state": PolicyFeature(type=FeatureType.STATE, shape=(STATE_SIZE,))},
         output_features={"action": PolicyFeature(type=FeatureType.ACTION, shape=(STATE_SIZE,))},
-        florence_config={"vision_config": dict(VISION), "text_config": dict(TEXT), "image_token_id": 3},
+        florence_config={"vision_config": dict(vision), "text_config": dict(text), "image_token_id": 3},
         tokenizer_name=str(tokenizer),
-        tokenizer_max_length=TOKENIZER_MAX_LENGTH,
+        tokenizer_max_length=text_length,
         chunk_size=ACTION_STEPS,
         n_action_steps=ACTION_STEPS,
         hidden_size=WIDTH,

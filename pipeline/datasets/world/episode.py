@@ -48,7 +48,7 @@ def draw_episode(
 ) -> Episode:
     """A random scene and the expert in it; where the named cube is absent, the arm looks round for it instead."""
     scene = draw_scene(rng, height=height, width=width, target=colour, target_present=present)
-    commands, phases = _pick_and_place(rng, scene, colour, frames) if present else _search(rng, scene, frames)
+    commands, phases = _pick_and_place(rng, scene, colour, frames) if present else search(rng, scene, frames)
     return Episode(scene, colour, _play(scene, colour, commands, phases))
 
 
@@ -61,7 +61,7 @@ def _pick_and_place(
     low, high = cube.edge / 2, rng.uniform(0.085, 0.115)
     over_cube, over_box = np.array([cube.x, cube.y, high]), np.array([scene.box_x, scene.box_y, high])
     at_cube, at_box = np.array([cube.x, cube.y, low]), np.array([scene.box_x, scene.box_y, 0.045])
-    yaw, home = cube.yaw, _home(rng)
+    yaw, home = cube.yaw, draw_home(rng)
     above = arm.reach(over_cube, jaw_yaw=yaw)
     down = arm.reach(at_cube, jaw_yaw=yaw)
     across = arm.reach(over_box, jaw_yaw=scene.box_yaw)
@@ -76,28 +76,29 @@ def _pick_and_place(
         ("retreat", [(inside, arm.OPEN), (across, arm.OPEN), (home, arm.OPEN)]),
     ]
     weights = np.array(list(SHARES.values())) * rng.uniform(0.85, 1.15, len(SHARES))
-    counts = _split(frames, weights)
-    commands = [_interpolate(points, n) for (_, points), n in zip(keys, counts, strict=True)]
+    counts = split_frames(frames, weights)
+    commands = [interpolate(points, n) for (_, points), n in zip(keys, counts, strict=True)]
     phases = [phase for (phase, _), n in zip(keys, counts, strict=True) for _ in range(n)]
     return np.concatenate(commands), phases
 
 
-def _search(rng: np.random.Generator, scene: Scene, frames: int) -> tuple[Float[np.ndarray, "f 6"], list[Phase]]:
+def search(rng: np.random.Generator, scene: Scene, frames: int) -> tuple[Float[np.ndarray, "f 6"], list[Phase]]:
     """Hover over a few places with open jaws, touch nothing, go home."""
-    home = _home(rng)
+    home = draw_home(rng)
     stops = [(home, arm.OPEN)]
     for _ in range(3):
         place = np.array([rng.uniform(*REACH_X), rng.uniform(*REACH_Y), rng.uniform(0.09, 0.13)])
         stops.append((arm.reach(place, jaw_yaw=scene.box_yaw), arm.OPEN))
-    return _interpolate([*stops, stops[0]], frames), ["search"] * frames
+    return interpolate([*stops, stops[0]], frames), ["search"] * frames
 
 
-def _home(rng: np.random.Generator) -> Float[np.ndarray, "5"]:
+def draw_home(rng: np.random.Generator) -> Float[np.ndarray, "5"]:
+    """The arm's resting joints, a little different each time."""
     home: Float[np.ndarray, "5"] = arm.HOME + rng.uniform(-0.12, 0.12, 5)
     return home
 
 
-def _split(total: int, weights: Float[np.ndarray, " n"]) -> list[int]:
+def split_frames(total: int, weights: Float[np.ndarray, " n"]) -> list[int]:
     """Whole numbers, at least one each, that add up to ``total`` and follow the weights."""
     ends = np.rint(np.cumsum(weights) / weights.sum() * total).astype(int)
     counts = np.maximum(np.diff(ends, prepend=0), 1)
@@ -105,7 +106,7 @@ def _split(total: int, weights: Float[np.ndarray, " n"]) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _interpolate(points: list[tuple[Float[np.ndarray, "5"], float]], count: int) -> Float[np.ndarray, "count 6"]:
+def interpolate(points: list[tuple[Float[np.ndarray, "5"], float]], count: int) -> Float[np.ndarray, "count 6"]:
     """``count`` commands along the way points, eased within every leg."""
     way = np.array([np.append(joints, opening) for joints, opening in points])  # (points, 6)
     position = (np.arange(count) + 1) / count * (len(way) - 1)

@@ -99,7 +99,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         load_vlm(policy, load_file(config.start_from))
     policy.model.vlm.vision_tower.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
-    start = _resume(config.out, model, optimiser)
+    start = resume(config.out, model, optimiser)
     train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
     scores: dict[str, Any] = {}
     steps = range(start, min(config.steps, config.stop_after or config.steps))
@@ -120,7 +120,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             scores = {"step": step + 1, **evaluate(parts, held_out)}
             with (config.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(scores | {f"loss_{k}": round(v.item(), 4) for k, v in terms.items()}) + "\n")
-            _save(config.out, model, optimiser, step + 1)
+            save(config.out, model, optimiser, step + 1)
     export(policy.model.vlm, config.out / "xvla.safetensors")
     recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     (config.out / "recipe.json").write_text(json.dumps({"recipe": recipe, "held_out": scores}, indent=1))
@@ -244,7 +244,8 @@ def _bce(logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
-def _save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+def save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Write model and optimiser to ``resume.safetensors``, whole or not at all."""
     state = {f"model.{k}": v.contiguous().clone() for k, v in model.state_dict().items()}
     for index, slots in optimiser.state_dict()["state"].items():
         state |= {f"optimiser.{index}.{k}": v.contiguous().clone() for k, v in slots.items()}
@@ -253,7 +254,8 @@ def _save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: i
     (out / "resume.part").rename(out / "resume.safetensors")
 
 
-def _resume(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+def resume(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """Load what :func:`save` wrote, if it is there; returns the step to go on from."""
     path = out / "resume.safetensors"
     if not path.exists():
         return 0

@@ -100,6 +100,26 @@ def cover(triangles: Float[np.ndarray, "t 3 3"], camera: Camera) -> Bool[np.ndar
     return mask.reshape(camera.height, camera.width)
 
 
+def blend_weights(
+    triangles: Float[np.ndarray, "t 3 3"], seen: Buffers, camera: Camera
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Float32[np.ndarray, "n 3"]]:
+    """For every pixel that shows a triangle: its flat index, the triangle, and the weights of its corners there.
+
+    With corners a, b, c in the camera's frame and the pixel's ray r, the ray meets the triangle at
+    (a (r.(b x c)) + b (r.(c x a)) + c (r.(a x b))) / sum, which is perspective-correct.
+    """
+    pixel = np.flatnonzero(seen.triangle.ravel() >= 0)
+    triangle = seen.triangle.ravel()[pixel].astype(np.int64)
+    a, b, c = camera.to_camera(triangles).transpose(1, 0, 2)  # (t, 3) each
+    row, column = np.divmod(pixel, camera.width)
+    ray = np.stack(
+        [column + 0.5 - camera.width / 2, row + 0.5 - camera.height / 2, np.full(len(pixel), camera.focal_px)]
+    )
+    facing = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)  # (t, 3 corners, 3)
+    weights = np.einsum("nkd,dn->nk", facing[triangle], ray)
+    return pixel, triangle, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 class Fragments(NamedTuple):
     """Every (pixel, triangle) pair with the pixel's centre inside the triangle, and 1/z there."""
 

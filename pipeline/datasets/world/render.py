@@ -76,9 +76,9 @@ def render(
     hit = seen.triangle >= 0
     objects = np.where(hit, mesh.objects[seen.triangle], np.where(backdrop.on_table, TABLE, FLOOR)).astype(np.uint8)
     parts = np.where(hit, mesh.parts[seen.triangle], 0).astype(np.uint8)
-    colour = _light_table(scene.looks, backdrop, mesh)
-    colour[hit] = _shade_solids(scene.looks, backdrop, mesh, seen)
-    return View(_expose(colour, _edges(objects, seen), scene.looks, rng), objects, parts)
+    colour = light_table(scene.looks, backdrop, shadow(scene.looks, backdrop.camera, mesh.triangles))
+    colour[hit] = shade_solids(scene.looks, backdrop, mesh, seen)
+    return View(expose(colour, edges(objects, seen), scene.looks, rng), objects, parts)
 
 
 def draw_backdrop(scene: Scene, camera: Camera) -> Backdrop:
@@ -156,22 +156,22 @@ def _texture(
     return np.asarray(looks.table_rgb, np.float32) * (1 + looks.grain * grain.astype(np.float32))[..., None]
 
 
-def _light_table(looks: Looks, backdrop: Backdrop, mesh: Mesh) -> Float32[np.ndarray, "h w 3"]:
+def light_table(looks: Looks, backdrop: Backdrop, blocked: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
     """The table under light and shadow, and a dim floor beyond its edge."""
     direct = (1 - looks.ambient) * looks.light[2]
-    lit = np.float32(looks.ambient + direct) - np.float32(0.85 * direct) * _shadow(looks, backdrop.camera, mesh)
+    lit = np.float32(looks.ambient + direct) - np.float32(0.85 * direct) * blocked
     return np.where(backdrop.on_table[..., None], backdrop.colour * lit[..., None], FLOOR_RGB)
 
 
-def _shadow(looks: Looks, camera: Camera, mesh: Mesh) -> Float32[np.ndarray, "h w"]:
+def shadow(looks: Looks, camera: Camera, triangles: Float[np.ndarray, "t 3 3"]) -> Float32[np.ndarray, "h w"]:
     """How much of the light is blocked at each table pixel: every triangle flattened along the light, softened."""
-    height = mesh.triangles[..., 2:]
-    flat = mesh.triangles - height * (looks.light / looks.light[2])
+    height = triangles[..., 2:]
+    flat = triangles - height * (looks.light / looks.light[2])
     mask = cover(flat + np.array([0.0, 0.0, 1e-4]), camera)
-    return _blur(mask.astype(np.float32), max(1, camera.width // 160))
+    return blur(mask.astype(np.float32), max(1, camera.width // 160))
 
 
-def _shade_solids(looks: Looks, backdrop: Backdrop, mesh: Mesh, seen: Buffers) -> Float32[np.ndarray, "n 3"]:
+def shade_solids(looks: Looks, backdrop: Backdrop, mesh: Mesh, seen: Buffers) -> Float32[np.ndarray, "n 3"]:
     """Lambert light per triangle, darker towards the table and inside the box; one row for each pixel of a solid."""
     edge1 = mesh.triangles[:, 1] - mesh.triangles[:, 0]
     edge2 = mesh.triangles[:, 2] - mesh.triangles[:, 0]
@@ -187,7 +187,7 @@ def _shade_solids(looks: Looks, backdrop: Backdrop, mesh: Mesh, seen: Buffers) -
     return (colour[seen.triangle[hit]] * contact[..., None]).astype(np.float32)
 
 
-def _edges(objects: UInt8[np.ndarray, "h w"], seen: Buffers) -> Bool[np.ndarray, "h w"]:
+def edges(objects: UInt8[np.ndarray, "h w"], seen: Buffers) -> Bool[np.ndarray, "h w"]:
     """Pixels whose right or lower neighbour shows something else or lies much deeper: where a lens would blend."""
     edge = np.zeros(objects.shape, bool)
     depth = np.where(np.isfinite(seen.depth), seen.depth, 9.0)
@@ -200,7 +200,7 @@ def _edges(objects: UInt8[np.ndarray, "h w"], seen: Buffers) -> Bool[np.ndarray,
     return edge
 
 
-def _expose(
+def expose(
     colour: Float32[np.ndarray, "h w 3"], edge: Bool[np.ndarray, "h w"], looks: Looks, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Blend edges, tint by the light's warmth, apply gamma 1/1.6 and the sensor's noise, round to bytes."""
@@ -214,7 +214,7 @@ def _expose(
     return np.clip(np.rint(colour * 255), 0, 255).astype(np.uint8)
 
 
-def _blur(image: Float32[np.ndarray, "h w"], radius: int) -> Float32[np.ndarray, "h w"]:
+def blur(image: Float32[np.ndarray, "h w"], radius: int) -> Float32[np.ndarray, "h w"]:
     """Two passes of a box filter of width 2 radius + 1."""
     for _ in range(2):
         for axis in (0, 1):

@@ -1,5 +1,6 @@
 """One tabletop: where things stand, what they look like, and from where they are seen. Drawn anew for each episode."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +52,23 @@ class Looks:
 
 
 @dataclass(frozen=True)
+class Viewpoint:
+    """Where a camera stands and looks (metres), and how far from either it may be; angles in degrees."""
+
+    eye: tuple[float, float, float]
+    target: tuple[float, float, float]
+    field_of_view_deg: tuple[float, float]
+    shake: tuple[float, float]
+    roll_deg: float
+
+
+VIEWPOINTS: Mapping[str, Viewpoint] = {  # across the table at the robot, and down on it
+    "main": Viewpoint((0.64, 0.20, 0.42), (0.125, 0.0, 0.075), (41, 44), shake=(0.02, 0.01), roll_deg=1),
+    "top": Viewpoint((0.40, 0.06, 0.60), (0.175, 0.0, 0.010), (36, 39), shake=(0.015, 0.008), roll_deg=2),
+}
+
+
+@dataclass(frozen=True)
 class Scene:
     """One table with its cubes, box, looks and two cameras."""
 
@@ -80,8 +98,8 @@ def draw_scene(rng: np.random.Generator, *, height: int, width: int, target: str
         box_x=box_x,
         box_y=box_y,
         box_yaw=rng.uniform(-0.4, 0.4),
-        looks=_draw_looks(rng),
-        cameras=_draw_cameras(rng, height, width),
+        looks=draw_looks(rng),
+        cameras=draw_cameras(rng, height, width),
     )
 
 
@@ -100,7 +118,8 @@ def _draw_places(rng: np.random.Generator, count: int) -> list[tuple[float, floa
             return places
 
 
-def _draw_looks(rng: np.random.Generator) -> Looks:
+def draw_looks(rng: np.random.Generator) -> Looks:
+    """A random table, light and sensor."""
     base, grain, kind = TABLES[rng.integers(len(TABLES))]
     tint = rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 2.0)
@@ -119,26 +138,20 @@ def _draw_looks(rng: np.random.Generator) -> Looks:
     )
 
 
-def _draw_cameras(rng: np.random.Generator, height: int, width: int) -> dict[str, Camera]:
-    """``main`` looks across the table at the robot, ``top`` looks down on it; both a little off in each episode."""
+def draw_cameras(
+    rng: np.random.Generator, height: int, width: int, viewpoints: Mapping[str, Viewpoint] = VIEWPOINTS
+) -> dict[str, Camera]:
+    """A camera at every viewpoint, a little off in each episode."""
+    return {name: _draw_camera(rng, height, width, viewpoint) for name, viewpoint in viewpoints.items()}
 
-    def jitter(scale: float) -> Float[np.ndarray, "3"]:
-        return rng.uniform(-scale, scale, 3)
 
-    main = Camera.look_at(
-        np.array([0.64, 0.20, 0.42]) + jitter(0.02),
-        np.array([0.125, 0.0, 0.075]) + jitter(0.01),
-        field_of_view_deg=float(rng.uniform(41, 44)),
+def _draw_camera(rng: np.random.Generator, height: int, width: int, viewpoint: Viewpoint) -> Camera:
+    of_eye, of_target = viewpoint.shake
+    return Camera.look_at(
+        np.array(viewpoint.eye) + rng.uniform(-of_eye, of_eye, 3),
+        np.array(viewpoint.target) + rng.uniform(-of_target, of_target, 3),
+        field_of_view_deg=float(rng.uniform(*viewpoint.field_of_view_deg)),
         height=height,
         width=width,
-        roll_deg=float(rng.uniform(-1, 1)),
+        roll_deg=float(rng.uniform(-viewpoint.roll_deg, viewpoint.roll_deg)),
     )
-    top = Camera.look_at(
-        np.array([0.40, 0.06, 0.60]) + jitter(0.015),
-        np.array([0.175, 0.0, 0.010]) + jitter(0.008),
-        field_of_view_deg=float(rng.uniform(36, 39)),
-        height=height,
-        width=width,
-        roll_deg=float(rng.uniform(-2, 2)),
-    )
-    return {"main": main, "top": top}

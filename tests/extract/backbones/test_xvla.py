@@ -70,13 +70,24 @@ def test_bf16_is_autocast_over_lerobots_own_class(xvla, reference, frames):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_r_alone_is_the_same_bit_for_bit_and_needs_no_language_encoder(xvla, frames, dtype):
-    both, alone = loaded(xvla, dtype=dtype), loaded(xvla, features=("r",), dtype=dtype)
-    pixels = preprocess(frames, both.specs[0].image)
-    features, state = alone.encode_frames(pixels)
-    assert state is None
-    assert torch.equal(features["r"], both.encode_images(pixels)[1])
-    assert not hasattr(alone.vlm, "language_model")
+def test_earlier_layers_come_out_of_the_same_pass_and_leave_z_as_it_is(xvla, frames, reference, dtype):
+    names = ("z1", "r", "z", "z0", "z2")
+    backbone = loaded(xvla, features=names, dtype=dtype)
+    calls = []
+    backbone.vlm.language_model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    features, state = backbone.encode_frames(preprocess(frames, backbone.specs[0].image))
+    found = backbone.encode_queries(state, WORDS)
+    assert (len(calls), sorted(features), sorted(found)) == (1, ["r"], ["z", "z0", "z1", "z2"])
+    alone = loaded(xvla, features=("z",), dtype=dtype)
+    assert torch.equal(found["z"], alone.fuse(state, alone.encode_text(WORDS)))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+        words = alone.vlm.get_input_embeddings()(alone.encode_text(WORDS))
+        hidden = alone.vlm.language_model.encoder(
+            inputs_embeds=torch.cat([state, words], dim=1), output_hidden_states=True
+        ).hidden_states
+    for layer in range(3):
+        assert torch.equal(found[f"z{layer}"], hidden[layer].float())
+        assert not torch.equal(found[f"z{layer}"], found["z"])
 
 
 def test_a_checkpoint_of_the_original_layout_gives_the_same_z(xvla, xvla_with, frames):

@@ -33,6 +33,31 @@ def test_features_keep_the_order_they_were_asked_for(xvla):
     assert [spec.name for spec in describe(str(xvla), features=("r", "z"))] == ["r", "z"]
 
 
+def test_an_earlier_layer_differs_from_z_in_its_tap_alone(xvla):
+    z, z1 = describe(str(xvla), features=("z", "z1"))
+    assert (z1.name, z1.per, z1.shape, z1.layout) == ("z1", "query", z.shape, z.layout)
+    assert [line.split(":")[0] for line in differences(z1.compute, z.compute)] == ["tap"]
+
+
+@pytest.mark.parametrize("name", ["z3", "z11"])  # the tiny encoder has three layers: z is what follows the third
+def test_a_layer_the_checkpoint_has_not_is_refused(xvla, name):
+    with pytest.raises(ConfigError, match="no earlier layer") as caught:
+        describe(str(xvla), features=(name,))
+    assert "z0 to z2" in str(caught.value.expected)
+
+
+def test_fingerprints_stay_what_they_were(tmp_path):
+    """Stores in the labs are found by these numbers."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    step = {"registry_name": "tokenizer_processor", "config": {"tokenizer_name": "/gone", "max_length": 50}}
+    (tmp_path / "policy_preprocessor.json").write_text(json.dumps({"steps": [step]}))
+    florence = {"vision_config": {"projection_dim": 1024}, "text_config": {"d_model": 1024}}
+    (tmp_path / "config.json").write_text(json.dumps({"type": "xvla", "florence_config": florence}))
+    z, r = describe(str(tmp_path))
+    assert (z.key, r.key) == ("z-d7fcd86d", "r-377d98d4")
+
+
 def test_r_is_the_same_feature_with_and_without_z(xvla):
     alone, beside = describe(str(xvla), features=("r",))[0], describe(str(xvla))[1]
     assert alone == beside

@@ -136,11 +136,11 @@ def test_a_dataset_that_is_nowhere_says_what_to_do(tiny_manifest, tmp_path):
         open_source(replace(tiny_manifest, root=None), tmp_path)
 
 
-@pytest.mark.parametrize(("version", "remedy"), [("v2.1", "convert_dataset_v21_to_v30"), ("v3.1", "update")])
+@pytest.mark.parametrize(("version", "remedy"), [("v2.0", "convert it"), ("v3.1", "update"), (3, "update")])
 def test_another_format_version_is_refused(damaged, version, remedy):
     change_info(damaged, codebase_version=version)
     message = error_of(damaged)
-    assert version in message
+    assert str(version) in message
     assert remedy in message
 
 
@@ -153,6 +153,13 @@ def test_a_parquet_without_its_end_is_named(damaged):
         assert str(path) in message
         assert "finalize" in message
         path.write_bytes(whole)
+
+
+def test_an_info_file_of_another_rate_is_named(damaged):
+    change_info(damaged, fps=30)
+    message = error_of(damaged)
+    assert "episode 0 frame 1 at 0.0667 s" in message
+    assert "0.0333 s at 30 Hz" in message
 
 
 @pytest.mark.parametrize("changes", [{"total_episodes": 4}, {"total_frames": 31}])
@@ -169,10 +176,88 @@ def test_an_info_file_that_describes_nothing_is_refused(damaged, changes):
     assert "info.json" in error_of(damaged)
 
 
-@pytest.mark.parametrize("path", ["/etc/{video_key}.mp4", "../{video_key}/{chunk_index}.mp4", "videos/{nothing}.mp4"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fps": True},
+        {"fps": float("inf")},
+        {"fps": 1e9},
+        {"total_frames": 10**12},
+        {"total_episodes": -3},
+        {"chunks_size": 0},
+        {"data_path": "x" * 1000},
+        {"features": {"a": {"dtype": "float32", "shape": [1] * 9}}},
+        {"features": {"a": {"dtype": "float32", "shape": ["6"]}}},
+    ],
+)
+def test_an_info_file_beyond_all_bounds_is_refused(damaged, changes):
+    change_info(damaged, **changes)
+    assert "info.json" in error_of(damaged)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**6, "[1]", '{"fps": 1, "fps": 2}', " " * (5 << 20), "", "{\\x00}"])
+def test_an_info_file_that_is_no_plain_json_is_refused(damaged, text):
+    (damaged.root / INFO).write_text(text)
+    assert "info.json" in error_of(damaged)
+
+
+def test_a_feature_that_the_data_lacks_is_named(damaged):
+    info = json.loads((damaged.root / INFO).read_text())
+    change_info(damaged, features=info["features"] | {"gripper": {"dtype": "float32", "shape": [1], "names": None}})
+    assert "gripper" in error_of(damaged)
+
+
+def test_columns_of_another_type_are_refused(damaged):
+    table = pq.read_table(damaged.root / DATA)
+    words = pa.array([str(value) for value in table["frame_index"].to_pylist()])
+    position = table.column_names.index("frame_index")
+    pq.write_table(table.set_column(position, "frame_index", words), damaged.root / DATA)
+    assert "frame_index: string" in error_of(damaged)
+
+
+def test_a_clip_that_begins_at_no_time_is_refused(damaged):
+    column = "videos/observation.images.main/from_timestamp"
+    change_column(damaged.root / EPISODES, column, lambda times: [float("nan"), *times[1:]])
+    assert "begins at nan s" in error_of(damaged)
+
+
+def test_a_file_with_more_rows_than_the_dataset_is_not_read(damaged):
+    table = pq.read_table(damaged.root / DATA)
+    pq.write_table(pa.concat_tables([table, table]), damaged.root / DATA)
+    assert "60 rows" in error_of(damaged)
+
+
+@pytest.mark.parametrize("name", ["video", "data", "folder"])
+def test_a_link_out_of_the_folder_is_refused(damaged, tmp_path, name):
+    path = damaged.root / (DATA if name == "data" else MAIN)
+    path = path.parent if name == "folder" else path
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    message = error_of(damaged)
+    assert "leaves the dataset's folder" in message
+    assert str(tmp_path / "elsewhere") in message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/{video_key}.mp4",
+        "../{video_key}/{chunk_index}.mp4",
+        "videos/{nothing}.mp4",
+        "videos/{chunk_index.__class__}.mp4",
+        "videos/{chunk_index!r}.mp4",
+        "videos/{chunk_index:0999999999d}.mp4",
+        "videos/{chunk_index:{chunk_index}}.mp4",
+        "videos/{",
+        "videos/{0}.mp4",
+        "videos/\0{chunk_index}.mp4",
+    ],
+)
 def test_a_path_that_leaves_the_folder_is_refused(damaged, path):
     change_info(damaged, video_path=path)
-    assert path in error_of(damaged)
+    assert "info.json has a path that" in error_of(damaged)
+    change_info(damaged, video_path="{video_key}.mp4", data_path=path.replace("{video_key}", ""))
+    assert "info.json has a path that" in error_of(damaged)
 
 
 def test_a_gap_in_the_episode_indices_is_refused(damaged):
@@ -217,6 +302,13 @@ def test_the_local_revision_is_the_content_of_the_files_that_matter(damaged, tin
     assert len(before) == len("local-") + 16
     (damaged.root / "meta/stats.json").write_text("{}")
     assert open_source(damaged).revision == before
+    change_column(damaged.root / EPISODES, "stats/action/mean", lambda values: values[::-1])
+    assert open_source(damaged).revision == before
+    column = "videos/observation.images.main/from_timestamp"
+    change_column(damaged.root / EPISODES, column, lambda times: [times[0], times[1] + 1 / 15, *times[2:]])
+    assert open_source(damaged).revision != before
+    change_column(damaged.root / EPISODES, column, lambda times: [times[0], times[1] - 1 / 15, *times[2:]])
+    assert open_source(damaged).revision == before
     with (damaged.root / MAIN).open("r+b") as file:
         file.seek(3000)
         file.write(b"x")
@@ -229,7 +321,7 @@ def test_remembered_hashes_give_the_same_revision_and_notice_a_change(damaged, t
     assert local_revision(damaged.root, cache) == fresh
     assert local_revision(damaged.root, cache) == fresh
     remembered = json.loads(cache.read_text())
-    assert len(remembered) == 4
+    assert len(remembered) == 5
     cache.write_text("torn {")
     assert local_revision(damaged.root, cache) == fresh
     change_info(damaged, robot_type="another")

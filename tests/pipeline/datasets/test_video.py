@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from visual_thought.pipeline.datasets.lerobot import check_video, decode_frames, open_source, stream_frames
-from visual_thought.pipeline.errors import DatasetError
+from visual_thought.pipeline.datasets.lerobot import check_frames, decode_frames, open_source, stream_frames
+from visual_thought.pipeline.errors import DatasetError, FrameError
 
 MAIN = Path("videos/observation.images.main/chunk-000/file-000.mp4")
 FPS = 15
@@ -37,16 +37,16 @@ def decode_all(path: Path) -> list[tuple[float, np.ndarray]]:
         return [(float(f.pts * f.time_base), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
 
 
-def encode(path: Path, frames, *, codec="libx264", skip=(), size=(48, 64), options=None) -> None:
+def encode(path: Path, frames, *, codec="libx264", skip=(), size=(48, 64), options=None, rate=FPS) -> None:
     """A video of noisy frames; the numbers in ``skip`` are left out, and their time with them."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, FPS)
+        stream.codec_context.time_base = Fraction(1, rate)
         for number in frames:
             if number in skip:
                 continue
-            rgb = np.full((*size, 3), number * 8, np.uint8)
+            rgb = np.full((*size, 3), number * 4, np.uint8)
             rgb[:, (2 * number) : (2 * number) + 4] = 255
             picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             picture.pts = number
@@ -103,18 +103,18 @@ def test_b_frames_and_distant_keyframes_do_not_disturb_the_order(with_video):
     for (episode, index), frame in zip(wanted, stream_frames(source, "main", wanted), strict=True):
         np.testing.assert_array_equal(frame.rgb, whole[episode * 10 + index][1])
     for episode in range(3):
-        check_video(source, episode, "main")
+        check_frames(source, episode, "main")
 
 
 def test_a_shorter_video_is_an_error_that_names_episode_camera_and_time(with_video):
     source = with_video(lambda path: encode(path, range(25)))
     assert len(list(decode_frames(source, 2, "main", range(5)))) == 5
-    for attempt in (lambda: list(decode_frames(source, 2, "main", range(10))), lambda: check_video(source, 2, "main")):
+    for attempt in (lambda: list(decode_frames(source, 2, "main", range(10))), lambda: check_frames(source, 2, "main")):
         with pytest.raises(DatasetError, match="episode 2, camera main, frame 5") as caught:
             attempt()
         assert "shorter than its index" in str(caught.value)
         assert f"{25 / FPS:.4f} s" in str(caught.value)
-    check_video(source, 1, "main")
+    check_frames(source, 1, "main")
 
 
 def test_a_missing_frame_is_an_error_and_never_its_neighbour(with_video):
@@ -124,7 +124,7 @@ def test_a_missing_frame_is_an_error_and_never_its_neighbour(with_video):
     with pytest.raises(DatasetError, match="episode 1, camera main, frame 3"):
         list(decode_frames(source, 1, "main", range(10)))
     with pytest.raises(DatasetError, match="episode 1, camera main, frame 3"):
-        check_video(source, 1, "main")
+        check_frames(source, 1, "main")
     assert len(list(decode_frames(source, 1, "main", [2, 4]))) == 2
 
 
@@ -152,6 +152,36 @@ def test_overwritten_bytes_are_an_error_at_their_own_frame(tiny_manifest, with_v
         next(frames)
     with pytest.raises(DatasetError, match=r"episode [01], camera main"):
         list(stream_frames(source, "main", everything, threads=4))
+
+
+def test_a_video_of_half_the_rate_is_an_error(with_video):
+    source = with_video(lambda path: encode(path, range(0, 30, 2)))
+    with pytest.raises(DatasetError, match="lacks a frame: episode 0, camera main, frame 1"):
+        check_frames(source, 0, "main")
+
+
+def test_a_video_of_twice_the_rate_is_an_error_though_every_frame_has_its_time(with_video):
+    source = with_video(lambda path: encode(path, range(60), rate=2 * FPS))
+    with pytest.raises(DatasetError, match="episode 1, camera main, frame 0") as caught:
+        check_frames(source, 1, "main")
+    assert "not a video of 15 Hz" in str(caught.value)
+
+
+def test_a_missing_video_is_an_error_of_the_episode_where_it_was_not_looked_for_before(tiny_manifest, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_manifest.root, root)
+    (root / MAIN).unlink()
+    source = open_source(replace(tiny_manifest, root=root), missing_videos=True)
+    check_frames(source, 1, "top")
+    with pytest.raises(FrameError, match="episode 1, camera main, frame 0"):
+        check_frames(source, 1, "main")
+
+
+def test_zeroed_bytes_at_the_start_of_a_file_are_an_error(tiny_manifest, with_video):
+    whole = (tiny_manifest.root / MAIN).read_bytes()
+    source = with_video(lambda path: path.write_bytes(bytes(1024) + whole[1024:]))
+    with pytest.raises(FrameError, match="cannot be opened"):
+        check_frames(source, 0, "main")
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all"])

@@ -226,7 +226,7 @@ def run(store_format, examples):
 
 @pytest.mark.parametrize("store_format", FORMAT_NAMES)
 def test_a_store_in_random_hands_keeps_its_numbers(store_format):
-    run(store_format, 20)
+    run(store_format, 12)
 
 
 @pytest.mark.slow
