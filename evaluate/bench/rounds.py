@@ -6,12 +6,15 @@ come out, which is what any other difference must be held against.
 """
 
 import random
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tqdm import tqdm
+
+from ...pipeline.interrupt import stop_on_signals
 
 AGAIN = " (again)"
 """What the second run of a contender in its A/A control is called."""
@@ -60,15 +63,23 @@ def interleave(
         label: for the progress bar on stderr.
         quiet: no progress bar.
         seed: of the order.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM came, which is looked at between two runs: an exception out of a signal's handler is
+            lost where it happens to strike a destructor.
     """
     order, seconds = random.Random(seed), {name: list[float]() for name in contenders}
-    for _ in tqdm(range(rounds), desc=label, unit="round", disable=quiet, leave=False, file=sys.stderr):
-        took = {name: list[float]() for name in contenders}
-        for _ in range(slices):
-            for name in order.sample(list(contenders), len(contenders)):
-                took[name] += contenders[name]()
-        for name, times in took.items():
-            seconds[name].append(statistics.median(times))
+    bar = tqdm(range(rounds), desc=label, unit="round", disable=quiet, leave=False, file=sys.stderr)
+    with stop_on_signals((signal.SIGTERM,)) as stop, bar:
+        for _ in bar:
+            took = {name: list[float]() for name in contenders}
+            for _ in range(slices):
+                for name in order.sample(list(contenders), len(contenders)):
+                    took[name] += contenders[name]()
+                    if stop:
+                        raise KeyboardInterrupt
+            for name, times in took.items():
+                seconds[name].append(statistics.median(times))
     return seconds
 
 
