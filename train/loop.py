@@ -68,7 +68,7 @@ def _step(run: Run, loaded: Loaded) -> None:
     """One optimiser step of every contender on one batch."""
     step = loaded.draw.step
     rate = run.config.optimizer.lr * rate_factor(step, run.config.steps, run.config.scheduler)
-    for racer in run.racers:
+    for racer in (racer for racer in run.racers if racer.contender.trains):
         name, model = racer.contender.name, racer.contender.model
         torch.manual_seed(stream_seed(run.config.seed, "dropout", name, step))
         with run.autocast():

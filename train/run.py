@@ -49,6 +49,7 @@ def train(config: TrainConfig) -> Checkpoint:
         splits = split_examples(inputs.manifest, examples, config)
         device = pick_device(config.device)
         data = gather(task, inputs, examples, splits, device)
+        task.prepare(data.sources, examples, splits["train"])
         racers = build_racers(task, device)
         record = describe_run(config, inputs, examples, splits, device=device)
         config.out.mkdir(parents=True, exist_ok=True)
@@ -141,15 +142,19 @@ def gather(
 ) -> Data:
     """Where the rows of the train and val examples come from, in memory if they fit."""
     used = np.concatenate([splits["train"], splits["val"]])
-    wanted = {name: rows[used] for name, rows in examples.rows.items()}
+    train_fields, eval_fields = (task.fields(examples, seed) for seed in (task.config.seed, EVALUATION_SEED))
+    read = [*train_fields.values(), *eval_fields.values()]
+    wanted = {
+        name: np.concatenate([field.rows[used] for field in read if field.feature == name]) for name in examples.rows
+    }
     readers = {name: inputs.readers[name] for name in wanted}
     largest = max(readers, key=lambda name: readers[name].spec.row_bytes)
     free = Free(available_memory(), device, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0)
     return Data(
         examples=examples,
         sources=open_sources(readers, wanted, task.config.loader, free),
-        train_fields=task.fields(examples, task.config.seed),
-        eval_fields=task.fields(examples, EVALUATION_SEED),
+        train_fields=train_fields,
+        eval_fields=eval_fields,
         splits=splits,
         parts=readers[largest].part_of(examples.rows[largest]),
     )
