@@ -23,9 +23,7 @@ OBJECTIVES = {"distill": {"normalise": "channel", "cosine_weight": 0.5, "smooth_
 def finished(experts, tmp_path_factory):
     """One uninterrupted run of every task."""
     folder = tmp_path_factory.mktemp("expert-runs")
-    return {
-        task: train(expert_config(task, experts, str(folder / task), objective=OBJECTIVES[task])) for task in TASKS
-    }
+    return {task: train(expert_config(task, experts, str(folder / task), objective=OBJECTIVES[task])) for task in TASKS}
 
 
 def rows_of(folder: Path, feature: str, episode: int) -> list[int]:
@@ -37,11 +35,15 @@ def rows_of(folder: Path, feature: str, episode: int) -> list[int]:
 def test_the_mean_of_the_training_targets_is_judged_beside_what_trains(finished, experts, task):
     name = {"distill": "e", "dense": "y"}[task]
     store, done = FeatureStore.open(experts / "store"), finished[task]
-    rows = [row for episode in load_manifest(experts / "toys.yaml").splits.train for row in rows_of(experts, name, episode)]
+    rows = [
+        row for episode in load_manifest(experts / "toys.yaml").splits.train for row in rows_of(experts, name, episode)
+    ]
     mean = store.read(name, rows).double().mean(dim=0)
     held_out = store.read(name, rows_of(experts, name, 4)).double()
     expected = float(((held_out - mean) ** 2).mean())
-    lines = [line for line in validations(done.run_dir) if line["contender"] == "target_mean" and line["split"] == "val"]
+    lines = [
+        line for line in validations(done.run_dir) if line["contender"] == "target_mean" and line["split"] == "val"
+    ]
     assert [line["step"] for line in lines] == [5, 10]
     assert all(line["mse"] == pytest.approx(expected, rel=1e-4) for line in lines)
     trained = {line["contender"] for line in read_journal(done.run_dir) if line["kind"] == "train"}
@@ -125,4 +127,3 @@ def test_the_records_name_the_teachers_fingerprints(finished):
         record = json.loads((finished[task].run_dir / "run.json").read_text())
         assert record["fingerprints"][spec.name] == spec.fingerprint
         assert record["config"]["decoder"]["num_queries"] == {"distill": 25, "dense": 36}[task]
-
