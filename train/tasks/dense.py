@@ -207,6 +207,6 @@ class DenseTask:
             raise ConfigError(
                 "nobody says how large the original frames are, so that no distance between corners can be measured",
                 found=f"no size for the cameras {', '.join(unknown)}",
-                remedy="set `root` in the manifest, or objective.frame_size=[480,640]; objective.corner_px=0 does without",
+                remedy="set `root` in the manifest, or objective.frame_size=[480,640]; corner_px=0 needs neither",
             )
         return np.array([known[camera] for camera in cameras], dtype=np.int64)

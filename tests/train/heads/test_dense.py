@@ -51,7 +51,8 @@ def test_a_constant_map_stays_constant():
 
 def test_the_refinement_is_two_padded_convolutions_with_gelu_and_one_of_single_cells():
     head, tokens = DenseHead(2, 1, (2, 3)), torch.randn(1, 6, 2)
-    grid = [[[float(x) for x in head.project(tokens)[0, 3 * i + j]] for j in range(3)] for i in range(2)]  # (r, c, d)
+    cells = head.project(tokens)[0].tolist()  # row by row
+    grid = [[cells[3 * i + j] for j in range(3)] for i in range(2)]
     for layer in (head.refine[0], head.refine[2]):
         grid = [[[gelu(x) for x in convolved(layer, grid, i, j)] for j in range(3)] for i in range(2)]
     expected = [[convolved(head.refine[4], grid, i, j)[0] for j in range(3)] for i in range(2)]
