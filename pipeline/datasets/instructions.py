@@ -39,7 +39,7 @@ def _root(manifest: DatasetManifest) -> Path:
     root = manifest.root
     if root is None or not (root / INFO).is_file():
         raise DatasetError(
-            "the store holds several instructions a frame, and the dataset, which says each frame's own, is not at hand",
+            "the store holds several instructions a frame; the dataset, which says each frame's own, is not at hand",
             found="no `root` in the manifest" if root is None else f"nothing at {root}",
             expected=f"a folder with {INFO}",
             remedy="set `root` in the manifest, or extract z with a manifest without `labels` into a store of its own",

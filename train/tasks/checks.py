@@ -52,13 +52,20 @@ def refuse_section(section: Mapping[str, Any], name: str) -> None:
         raise ConfigError(f"the task has no `{name}`", found=sorted(section), remedy=f"remove `{name}` from the recipe")
 
 
-def sized(decoder: DecoderConfig, sizes: Mapping[str, int], why: str) -> DecoderConfig:
+def sized(decoder: DecoderConfig, *, why: str, num_queries: int | None = None, dim: int | None = None) -> DecoderConfig:
     """The decoder with the sizes that the task prescribes; 0 in the recipe takes them, another number must agree.
 
+    Args:
+        decoder: as the recipe says.
+        why: the task prescribes what it does.
+        num_queries: what it prescribes, if anything.
+        dim: likewise.
+
     Raises:
-        ConfigError: the recipe names another size.
+        ConfigError: the recipe names another size, or leaves one open that the task does not prescribe.
     """
-    wrong = {name: size for name, size in sizes.items() if getattr(decoder, name) not in (0, size)}
+    prescribed = {"num_queries": num_queries, "dim": dim}
+    wrong = {name: size for name, size in prescribed.items() if size and getattr(decoder, name) not in (0, size)}
     if wrong:
         raise ConfigError(
             "the decoder's sizes are not the task's",
@@ -66,4 +73,8 @@ def sized(decoder: DecoderConfig, sizes: Mapping[str, int], why: str) -> Decoder
             expected=[f"decoder.{name} {size}" for name, size in wrong.items()],
             remedy=f"{why}: set them to 0, and the task takes its own",
         )
-    return replace(decoder, **sizes)
+    result = replace(decoder, num_queries=num_queries or decoder.num_queries, dim=dim or decoder.dim)
+    for name in prescribed:
+        if getattr(result, name) < 1:
+            raise ConfigError(f"decoder.{name} is too small", found=getattr(result, name), expected="at least 1")
+    return result

@@ -73,9 +73,8 @@ class DistillTask:
         self.z, self.e = feature(specs, "z", "query", axes=2), feature(specs, "e", "frame", axes=2)
         self.objective = build(DistillObjectiveConfig, config.objective, source="recipe section `objective`")
         tokens, dim = self.e.shape
-        decoder = sized(
-            config.decoder, {"dim": dim, "num_queries": tokens}, f"{self.e.key} has {tokens} tokens of {dim} channels"
-        )
+        why = f"{self.e.key} has {tokens} tokens of {dim} channels"
+        decoder = sized(config.decoder, num_queries=tokens, dim=dim, why=why)
         self.config = replace(config, decoder=decoder, objective=to_plain(self.objective))
         self.names = ("head", *known_controls(config.controls, CONTROLS))
         self.specs = specs

@@ -31,7 +31,7 @@ from ..objectives.terms import Term
 from ..sampling import BlindExchange
 from ..sources import Source
 from .base import Arrays, Contender, Examples, Observation
-from .checks import feature, known_controls, refuse_unknown
+from .checks import feature, known_controls, refuse_unknown, sized
 from .grounders import DecodedGrounder, Grounder, ProbeGrounder, Reading
 
 TARGETS = {"cells": "cells", "point_cell": "coarse", "point_sub_cell": "fine"}
@@ -59,7 +59,8 @@ class GroundTask:
     def __init__(self, config: TrainConfig, specs: Mapping[str, FeatureSpec]) -> None:
         self.head = build(GroundingHeadConfig, config.head, source="recipe section `head`")
         self.objective = build(GroundingObjectiveConfig, config.objective, source="recipe section `objective`")
-        self.config = replace(config, head=to_plain(self.head), objective=to_plain(self.objective))
+        decoder = sized(config.decoder, why="a grounding head prescribes no size")
+        self.config = replace(config, decoder=decoder, head=to_plain(self.head), objective=to_plain(self.objective))
         self.names = ("head", *known_controls(config.controls, CONTROLS))
         self.specs = specs
         self.shapes = grounding_shapes(specs, config.decoder.dim, refine=self.head.refine)
