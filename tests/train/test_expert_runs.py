@@ -111,7 +111,7 @@ def test_nobody_asks_for_corners_in_maps_without_directions(experts, tmp_path):
         ("distill", {"features": {"z": "z", "e": "y"}}, "cannot serve as `e`"),
         ("dense", {"features": {"z": "z"}}, "needs the feature `y`"),
         ("dense", {"features": {"z": "z", "y": "y", "e": "e"}}, "reads no such feature"),
-        ("dense", {"decoder": {"dim": 0, "num_layers": 1}}, "decoder.dim is too small"),
+        ("dense", {"decoder": {"dim": 0, "num_queries": 0, "num_layers": 1}}, "decoder.dim is too small"),
         ("dense", {"head": {"grid": [0, 4]}}, "head.grid is too small"),
         ("dense", {"objective": {"corner_px": -1}}, "is a distance"),
     ],
