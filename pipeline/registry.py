@@ -22,6 +22,8 @@ BACKBONES = {
 }
 
 TASKS = {
+    "distill": "visual_thought.train.tasks.distill:DistillTask",
+    "dense": "visual_thought.train.tasks.dense:DenseTask",
     "ground": "visual_thought.train.tasks.ground:GroundTask",
 }
 

@@ -17,11 +17,11 @@ class DecoderConfig:
     """The Visual-Thought decoder (see :class:`~visual_thought.train.decoder.VisualThoughtDecoder`)."""
 
     dim: int
-    """Channels D_T of the visual-thought tokens."""
+    """Channels D_T of the visual-thought tokens; 0: as the task prescribes (``distill``)."""
     num_layers: int
     """Decoder layers L."""
     num_queries: int = 1
-    """Visual-thought tokens M; grounding uses one."""
+    """Visual-thought tokens M; grounding uses one; 0: as the task prescribes (``distill``, ``dense``)."""
     num_heads: int = 32
     """Attention heads; must divide ``dim``."""
     ffn_ratio: float = 4.0

@@ -55,18 +55,24 @@ def _twice(known: pa.Table, on: tuple[str, ...], repo_id: str) -> StoreMismatch:
 
 
 def refuse_absent(
-    wanted: pa.Table, present: Bool[np.ndarray, " n"], feature: str, *, allow_partial: bool, on: tuple[str, ...]
+    wanted: pa.Table,
+    present: Bool[np.ndarray, " n"],
+    feature: str,
+    *,
+    allow_partial: bool,
+    on: tuple[str, ...],
+    what: str = "labels",
 ) -> None:
-    """StoreIncomplete if rows are missing; with ``allow_partial`` only if all are."""
+    """StoreIncomplete if rows are missing; with ``allow_partial`` only if all are. ``what`` they are rows of."""
     missing = np.flatnonzero(~present)
     if not len(missing) or (allow_partial and present.any()):
         return
     first = wanted.slice(int(missing[0]), 1).select(list(on)).to_pylist()[0]
     episodes = sorted(set(wanted["episode_index"].to_numpy()[missing].tolist()))
     raise StoreIncomplete(
-        f"the store has no row of feature `{feature}` for {len(missing)} of {len(wanted)} labels",
+        f"the store has no row of feature `{feature}` for {len(missing)} of {len(wanted)} {what}",
         found=f"nothing for {first}; episodes {', '.join(map(str, episodes[:8]))}{' …' if len(episodes) > 8 else ''}",
-        expected="a row for every label",
+        expected=f"a row for each of these {what}",
         remedy="run `vtt extract` with this manifest, or train on the rest with --allow-partial",
     )
 

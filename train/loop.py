@@ -74,7 +74,7 @@ def train_order(run: Run) -> EpochOrder | WindowOrder:
 def _step(run: Run, loaded: Loaded) -> None:
     """One optimiser step of every contender on one batch."""
     step = loaded.draw.step
-    for racer in run.racers:
+    for racer in (racer for racer in run.racers if racer.contender.trains):
         loss = float(backward(run, racer, loaded.batch, step))
         if not math.isfinite(loss):
             raise diverged(run, train_order(run)(step), racer, loss)

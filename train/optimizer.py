@@ -17,7 +17,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
         (decayed if decays(name, parameter) else kept).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, fused=True
+        [group for group in groups if group["params"]] or groups, lr=config.lr, betas=config.betas, fused=True
     )
 
 

@@ -61,6 +61,7 @@ def _train(config: TrainConfig, team: Team) -> Checkpoint:
         splits = split_examples(inputs.manifest, examples, config)
         device = team.device or pick_device(config.device)
         data = gather(task, inputs, examples, splits, device, here=team.here)
+        task.prepare(data.sources, examples, splits["train"])
         racers = build_racers(task, device)
         record = describe_run(config, inputs, examples, splits, device=device)
         team.wait()  # until all have seen the run folder as it was
@@ -188,15 +189,19 @@ def gather(
 ) -> Data:
     """Where the rows of the train and val examples come from, in memory if they fit ``here`` times."""
     used = np.concatenate([splits["train"], splits["val"]])
-    wanted = {name: rows[used] for name, rows in examples.rows.items()}
+    train_fields, eval_fields = (task.fields(examples, seed) for seed in (task.config.seed, EVALUATION_SEED))
+    read = [*train_fields.values(), *eval_fields.values()]
+    wanted = {
+        name: np.concatenate([field.rows[used] for field in read if field.feature == name]) for name in examples.rows
+    }
     readers = {name: inputs.readers[name] for name in wanted}
     largest = max(readers, key=lambda name: readers[name].spec.row_bytes)
     free = Free(available_memory() // here, device, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0)
     return Data(
         examples=examples,
         sources=open_sources(readers, wanted, task.config.loader, free),
-        train_fields=task.fields(examples, task.config.seed),
-        eval_fields=task.fields(examples, EVALUATION_SEED),
+        train_fields=train_fields,
+        eval_fields=eval_fields,
         splits=splits,
         parts=readers[largest].part_of(examples.rows[largest]),
     )

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 class PointScores(NamedTuple):
@@ -29,17 +29,26 @@ class PointScores(NamedTuple):
         return 2 * self.hits / (self.found + self.true) if self.found + self.true else 0.0
 
 
-def match_points(found: Float[np.ndarray, "n 2"], true: Float[np.ndarray, "m 2"], *, within_px: float) -> int:
-    """How many of the found points, best first, have a true point of their own within a distance.
+def match_pairs(
+    found: Float[np.ndarray, "n 2"], true: Float[np.ndarray, "m 2"], *, within_px: float
+) -> Int[np.ndarray, "k 2"]:
+    """Which found point (first column) has which true one (second column).
 
-    Each takes the nearest true point that none before it took.
+    The found points, best first, each take the nearest true point that none before it took, within a distance.
     """
-    free = np.ones(len(true), bool)
-    for point in found:
+    free, pairs = np.ones(len(true), bool), list[tuple[int, int]]()
+    for number, point in enumerate(found):
         distance = np.where(free, np.linalg.norm(true - point, axis=1), np.inf)
         if free.any() and distance.min() <= within_px:
-            free[distance.argmin()] = False
-    return int(len(true) - free.sum())
+            nearest = int(distance.argmin())
+            free[nearest] = False
+            pairs.append((number, nearest))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def match_points(found: Float[np.ndarray, "n 2"], true: Float[np.ndarray, "m 2"], *, within_px: float) -> int:
+    """How many of the found points, best first, have a true point of their own within a distance."""
+    return len(match_pairs(found, true, within_px=within_px))
 
 
 def score_points(

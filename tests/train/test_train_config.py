@@ -6,9 +6,17 @@ from visual_thought.pipeline import registry
 from visual_thought.pipeline.config import build, to_plain
 from visual_thought.pipeline.errors import ConfigError
 from visual_thought.train.config import RECIPES, TrainConfig, build_config, load_recipe, recipe_names
+from visual_thought.train.heads.dense import DenseHeadConfig
 from visual_thought.train.heads.ground import GroundingHeadConfig
+from visual_thought.train.objectives.dense import DenseObjectiveConfig
+from visual_thought.train.objectives.distill import DistillObjectiveConfig
 from visual_thought.train.objectives.grounding import GroundingObjectiveConfig
 
+SECTIONS = {
+    "distill": {"objective": DistillObjectiveConfig},
+    "dense": {"head": DenseHeadConfig, "objective": DenseObjectiveConfig},
+    "ground": {"head": GroundingHeadConfig, "objective": GroundingObjectiveConfig},
+}
 PLACES = {"store": "s", "manifest": "m", "out": "o"}
 
 
@@ -20,15 +28,14 @@ def make(recipe, *overrides):
 def test_every_shipped_recipe_is_a_whole_config(name):
     config = make(name)
     assert build(TrainConfig, to_plain(config), source="its own plain data") == config
-    build(GroundingHeadConfig, config.head, source=name)
-    build(GroundingObjectiveConfig, config.objective, source=name)
+    for section, cls in SECTIONS[config.task].items():
+        build(cls, getattr(config, section), source=name)
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_spells_out_every_key_of_its_sections(name):
     recipe = load_recipe(name)
-    sections = {"head": GroundingHeadConfig, "objective": GroundingObjectiveConfig}
-    for section, cls in sections.items():
+    for section, cls in SECTIONS[recipe["task"]].items():
         assert list(recipe[section]) == list(to_plain(cls()))
     assert "  #" in (RECIPES / f"{name}.yaml").read_text()
 

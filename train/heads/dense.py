@@ -1,5 +1,6 @@
 """The dense-map head: visual-thought tokens on a grid to maps of any size (paper, eq. 28-31)."""
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch.nn.functional as F
@@ -7,6 +8,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DenseHeadConfig:
+    """The ``head`` section of a dense recipe; its width is the decoder's."""
+
+    grid: tuple[int, int] = (16, 16)
+    """Rows and columns of the token grid, H_g and W_g; M is their product. The paper has 16 x 16 and 32 x 32."""
+
+    def __post_init__(self) -> None:
+        if min(self.grid) < 1:
+            raise ConfigError("head.grid is too small", found=self.grid, expected="at least 1 x 1")
 
 
 class DenseHead(nn.Module):
@@ -55,5 +68,7 @@ class DenseHead(nn.Module):
 
 
 def upsample(maps: Float[Tensor, "b c hg wg"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
-    """Ŷ = Upsample(Ỹ, H, W), bilinear, ``align_corners=False`` (paper, eq. 31)."""
+    """Ŷ = Upsample(Ỹ, H, W), bilinear, ``align_corners=False`` (paper, eq. 31); maps of that size stay as they are."""
+    if maps.shape[2:] == size:
+        return maps
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

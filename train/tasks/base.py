@@ -14,6 +14,7 @@ from ...pipeline.spec import FeatureSpec
 from ..config import TrainConfig
 from ..loader import Batch, Field
 from ..objectives.terms import Term
+from ..sources import Source
 
 type Arrays = dict[str, Shaped[np.ndarray, "b *shape"]]
 """What one batch of a validation leaves behind, by name; the first axis is the example."""
@@ -29,6 +30,7 @@ class Examples:
         targets: what is to be learned, by field name, each (n, …).
         episodes: every episode that has examples, those left out included; splits are drawn over these.
         left_out: examples dropped because their rows are missing from a partial store.
+        queries: (example, row of ``z``) of every query of every example's frame, by example; where examples are frames.
     """
 
     table: pa.Table
@@ -36,6 +38,7 @@ class Examples:
     targets: Mapping[str, Tensor]
     episodes: tuple[int, ...]
     left_out: int = 0
+    queries: Int[np.ndarray, "m 2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Contender:
     name: str
     model: nn.Module
     reads: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has anything to train; what has not is known in closed form and only judged."""
+        return any(parameter.requires_grad for parameter in self.model.parameters())
 
     def view(self, batch: Batch) -> Batch:
         """The batch as this contender sees it."""
@@ -90,6 +98,12 @@ class Task(Protocol):
 
     def fields(self, examples: Examples, seed: int) -> dict[str, Field]:
         """The batch's fields that are read from the store; ``seed`` drives what is random in them."""
+
+    def prepare(self, sources: Mapping[str, Source], examples: Examples, train: Int[np.ndarray, " m"]) -> None:
+        """Learn in closed form, before any contender is built for training, what the ``train`` examples' rows say.
+
+        A contender that is built without this (to load a checkpoint) has the same tensors, with other numbers in them.
+        """
 
     def contender(self, name: str) -> Contender:
         """Build one contender with fresh weights from torch's default generator."""

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from ...pipeline import registry
-from ...pipeline.config import build, nearest, to_plain
+from ...pipeline.config import build, to_plain
 from ...pipeline.datasets.labels import read_labels, select_labels
 from ...pipeline.datasets.targets import targets_of
 from ...pipeline.errors import ConfigError, ManifestError
@@ -20,6 +20,7 @@ from ...pipeline.metrics.grounding import count_cells, f_score, negative_false_a
 from ...pipeline.spec import FeatureSpec
 from ..config import TrainConfig
 from ..decoder import VisualThoughtDecoder
+from ..frames import refuse_single_queries
 from ..heads.ground import GroundingHeadConfig, GroundingShapes
 from ..heads.probe import LinearProbe
 from ..heads.scores import predict, top_candidates
@@ -28,7 +29,9 @@ from ..loader import Batch, Field
 from ..objectives.grounding import GroundingObjectiveConfig, choose_candidates, grounding_terms
 from ..objectives.terms import Term
 from ..sampling import BlindExchange
+from ..sources import Source
 from .base import Arrays, Contender, Examples, Observation
+from .checks import feature, known_controls, refuse_unknown, sized
 from .grounders import DecodedGrounder, Grounder, ProbeGrounder, Reading
 
 TARGETS = {"cells": "cells", "point_cell": "coarse", "point_sub_cell": "fine"}
@@ -56,8 +59,9 @@ class GroundTask:
     def __init__(self, config: TrainConfig, specs: Mapping[str, FeatureSpec]) -> None:
         self.head = build(GroundingHeadConfig, config.head, source="recipe section `head`")
         self.objective = build(GroundingObjectiveConfig, config.objective, source="recipe section `objective`")
-        self.config = replace(config, head=to_plain(self.head), objective=to_plain(self.objective))
-        self.names = ("head", *_known_controls(config.controls))
+        decoder = sized(config.decoder, why="a grounding head prescribes no size")
+        self.config = replace(config, decoder=decoder, head=to_plain(self.head), objective=to_plain(self.objective))
+        self.names = ("head", *known_controls(config.controls, CONTROLS))
         self.specs = specs
         self.shapes = grounding_shapes(specs, config.decoder.dim, refine=self.head.refine)
 
@@ -88,6 +92,9 @@ class GroundTask:
             left_out=int((~present).sum()),
         )
 
+    def prepare(self, sources: Mapping[str, Source], examples: Examples, train: Int[np.ndarray, " m"]) -> None:
+        """Nothing: no contender needs statistics."""
+
     def fields(self, examples: Examples, seed: int) -> dict[str, Field]:
         """``z`` and ``r`` of each example; ``z_blind``, Z of a random query of the same frame.
 
@@ -97,7 +104,7 @@ class GroundTask:
         fields = {name: Field(name, rows) for name, rows in examples.rows.items()}
         if "instruction_blind" in self.names:
             groups = frame_groups(examples.table)
-            _refuse_single_queries(groups)
+            refuse_single_queries(groups)
             fields["z_blind"] = Field("z", examples.rows["z"], BlindExchange(groups, seed))
         return fields
 
@@ -177,10 +184,8 @@ def grounding_shapes(specs: Mapping[str, FeatureSpec], dim: int, *, refine: bool
     Raises:
         ConfigError: a feature is missing, of another shape, or R was made from differently resized frames than Z.
     """
-    unknown = sorted(set(specs) - {"z", "r"})
-    if unknown:
-        raise ConfigError("the task reads no such feature", found=unknown, expected=("z", "r"))
-    z, r = _feature(specs, "z", "query", axes=2), _feature(specs, "r", "frame", axes=3) if refine else None
+    refuse_unknown(specs, ("z", "r"))
+    z, r = feature(specs, "z", "query", axes=2), feature(specs, "r", "frame", axes=3) if refine else None
     if r is not None and (r.image.resize, r.image.height, r.image.width) != (
         z.image.resize,
         z.image.height,
@@ -199,44 +204,6 @@ def grounding_shapes(specs: Mapping[str, FeatureSpec], dim: int, *, refine: bool
         fine_grid=r.layout.grid if r else None,
         input_size=(z.image.height, z.image.width),
     )
-
-
-def _feature(specs: Mapping[str, FeatureSpec], name: str, per: str, *, axes: int) -> FeatureSpec:
-    if name not in specs:
-        raise ConfigError(
-            f"the task needs the feature `{name}`", found=list(specs), remedy=f"add `{name}: {name}` to features"
-        )
-    spec = specs[name]
-    if spec.per != per or len(spec.shape) != axes:
-        raise ConfigError(
-            f"the feature {spec.key} cannot serve as `{name}`",
-            found=f"one row a {spec.per}, shape {spec.shape}",
-            expected=f"one row a {per}, {axes} axes",
-        )
-    return spec
-
-
-def _known_controls(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if name not in CONTROLS:
-            meant = nearest(name, CONTROLS)
-            raise ConfigError(
-                f"there is no control {name!r}",
-                expected=CONTROLS,
-                remedy=f"did you mean {meant}?" if meant else None,
-            )
-    return names
-
-
-def _refuse_single_queries(groups: Int[np.ndarray, " n"]) -> None:
-    sizes = np.bincount(groups)
-    if (sizes > 1).mean() < 0.5:
-        raise ConfigError(
-            "an instruction-blind control needs frames with several instructions",
-            found=f"{int((sizes > 1).sum())} of {len(sizes)} frames have two or more",
-            expected="at least half of them",
-            remedy="label more instructions, or remove instruction_blind from controls",
-        )
 
 
 def _mean(hits: Bool[np.ndarray, " n"]) -> float:

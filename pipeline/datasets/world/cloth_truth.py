@@ -8,9 +8,9 @@ A region counts only where it is in view; without one the row is negative.
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Bool, Float
 
+from ..corners import CORNER_SCHEMA
 from ..masks import encode_rle, innermost_pixel
 from .cloth import SIGNS, drape
 from .cloth_episode import ClothMoment
@@ -21,6 +21,16 @@ from .rasteriser import Camera
 from .render import BOX, View
 from .truth import VISIBLE
 
+__all__ = [
+    "CORNER_SCHEMA",
+    "INSTRUCTIONS",
+    "TASK",
+    "Corners",
+    "cloth_label_rows",
+    "corner_rows",
+    "find_corners",
+]
+
 TASK = "Pick up a corner of the cloth and place inside white box"
 HELD = "Point to the corner of the cloth in the gripper"
 LYING = "Point to the corners of the cloth on the table"
@@ -28,21 +38,6 @@ INSTRUCTIONS = (TASK, HELD, LYING)
 CORNER, HELD_CORNER = "cloth corner", "held cloth corner"
 VISIBLE_PATCH = VISIBLE / 4  # smallest share of the frame in which corners count as seen
 SECOND_POINT = 0.45  # share of the half diagonal from a corner to the point that gives its orientation
-
-CORNER_SCHEMA = pa.schema(
-    [
-        pa.field("episode_index", pa.int64(), nullable=False),
-        pa.field("frame_index", pa.int64(), nullable=False),
-        pa.field("camera", pa.string(), nullable=False),
-        pa.field("corner", pa.int64(), nullable=False),
-        pa.field("x", pa.float64(), nullable=False),
-        pa.field("y", pa.float64(), nullable=False),
-        pa.field("inward_x", pa.float64(), nullable=False),
-        pa.field("inward_y", pa.float64(), nullable=False),
-        pa.field("visible", pa.bool_(), nullable=False),
-        pa.field("held", pa.bool_(), nullable=False),
-    ]
-)
 
 
 class Corners(NamedTuple):

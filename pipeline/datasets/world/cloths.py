@@ -11,15 +11,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...manifest import DatasetManifest
+from ..corners import CORNER_SCHEMA, CORNERS
 from .checkpoints import CAMERAS
 from .cloth_episode import ClothEpisode, draw_cloth_episode
 from .cloth_render import render_cloth
-from .cloth_truth import CORNER_SCHEMA, TASK, cloth_label_rows, corner_rows, find_corners
+from .cloth_truth import TASK, cloth_label_rows, corner_rows, find_corners
 from .recording import ABSENT_EVERY, Recording, Row, Subject, WorldConfig, write_world
 from .render import draw_backdrop
 
+__all__ = ["CORNERS", "NAME", "record_cloth_episode", "write_cloths"]
+
 NAME = "tabletop_cloth"
-CORNERS = "corners.parquet"
 SEED_OFFSET = 2_000_000_000  # no episode of the cube set shares its numbers
 
 

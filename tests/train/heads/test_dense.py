@@ -1,10 +1,12 @@
 """The dense head."""
 
+import math
+
 import pytest
 import torch
 
 from visual_thought.pipeline.errors import ConfigError
-from visual_thought.train.heads.dense import DenseHead, upsample
+from visual_thought.train.heads.dense import DenseHead, DenseHeadConfig, upsample
 
 
 @pytest.mark.parametrize("grid", [(16, 16), (32, 32)])
@@ -45,3 +47,40 @@ def test_upsampling_is_bilinear_between_pixel_centres():
 
 def test_a_constant_map_stays_constant():
     assert torch.allclose(upsample(torch.full((1, 1, 3, 3), 2.5), (7, 5)), torch.tensor(2.5))
+
+
+def test_the_refinement_is_two_padded_convolutions_with_gelu_and_one_of_single_cells():
+    head, tokens = DenseHead(2, 1, (2, 3)), torch.randn(1, 6, 2)
+    cells = head.project(tokens)[0].tolist()  # row by row
+    grid = [[cells[3 * i + j] for j in range(3)] for i in range(2)]
+    for layer in (head.refine[0], head.refine[2]):
+        grid = [[[gelu(x) for x in convolved(layer, grid, i, j)] for j in range(3)] for i in range(2)]
+    expected = [[convolved(head.refine[4], grid, i, j)[0] for j in range(3)] for i in range(2)]
+    torch.testing.assert_close(head.on_grid(tokens)[0, 0], torch.tensor(expected))
+
+
+def gelu(x: float) -> float:
+    return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+
+def convolved(layer: torch.nn.Conv2d, grid: list[list[list[float]]], row: int, column: int) -> list[float]:
+    """One place of a cross-correlation, zeros outside."""
+    weight, reach, out = layer.weight.tolist(), layer.kernel_size[0] // 2, layer.bias.tolist()
+    for channel, kernels in enumerate(weight):
+        for source, kernel in enumerate(kernels):
+            for i in range(-reach, reach + 1):
+                for j in range(-reach, reach + 1):
+                    if 0 <= row + i < len(grid) and 0 <= column + j < len(grid[0]):
+                        out[channel] += kernel[i + reach][j + reach] * grid[row + i][column + j][source]
+    return out
+
+
+def test_maps_that_have_the_size_already_are_not_touched():
+    maps = torch.randn(1, 2, 3, 4)
+    assert upsample(maps, (3, 4)) is maps
+
+
+@pytest.mark.parametrize("grid", [(0, 4), (4, -1)])
+def test_a_grid_without_cells_is_refused(grid):
+    with pytest.raises(ConfigError, match=r"head\.grid"):
+        DenseHeadConfig(grid)
