@@ -141,6 +141,9 @@ class TrainConfig:
     """Fingerprints (64 hex digits) that features must have; a store with another one is refused."""
     seed: int = 0
     """Everything random follows from it: initial weights, sample order, dropout, the blind control."""
+    order_seed: int | None = None
+    """Seed of what is read: the sample order, the blind control's draws, the training examples that validations score;
+    null: ``seed``. Runs of several seeds that share it see the same batches."""
     eval_freq: int = 1000
     """Steps between validations; each may become a contender's best checkpoint."""
     save_freq: int = 0
@@ -165,6 +168,11 @@ class TrainConfig:
     """Show a progress bar on stderr."""
     resume: bool = False
     """Continue the run in ``out`` from its last checkpoint."""
+
+    @property
+    def reading_seed(self) -> int:
+        """The seed of what is read."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch_size": 1, "eval_freq": 1, "log_freq": 1, "keep_last": 1, "eval_batch_size": 1}

@@ -3,7 +3,6 @@
 It knows neither task nor head; see :class:`~visual_thought.train.tasks.base.Task`.
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -12,21 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 from tqdm import tqdm
 
-from ..pipeline.errors import Interrupted, VisualThoughtError
+from ..pipeline.errors import Interrupted
 from ..pipeline.interrupt import Stop, stop_on_signals
 from . import checkpoint
 from .checkpoint import HEAD, Best
-from .joins import QUERY
+from .divergence import diverged
 from .loader import Batch, Loaded, Loader
-from .objectives.terms import pooled, total
-from .optimizer import rate_factor, set_rate
+from .objectives.terms import pooled
+from .optimizer import rate_factor
 from .sampling import EpochOrder, InOrder, WindowOrder
-from .seeds import own_randomness, stream_seed
+from .seeds import own_randomness
 from .state import Racer, Run, open_loader
-from .tasks.base import Contender, Observation, Task
+from .step import backward, update
+from .tasks.base import Observation, Task
 
 
 def run_steps(run: Run, start: int) -> None:
@@ -59,28 +58,20 @@ def train_order(run: Run) -> EpochOrder | WindowOrder:
     """Which examples each training step sees."""
     config, examples = run.config, run.data.splits["train"]
     if config.loader.shuffle == "full":
-        return EpochOrder(examples, config.batch_size, config.seed)
+        return EpochOrder(examples, config.batch_size, config.reading_seed)
     parts, window = run.data.parts[examples], config.loader.window_parts
-    return WindowOrder(examples, parts, config.batch_size, seed=config.seed, window=window)
+    return WindowOrder(examples, parts, config.batch_size, seed=config.reading_seed, window=window)
 
 
 def _step(run: Run, loaded: Loaded) -> None:
     """One optimiser step of every contender on one batch."""
     step = loaded.draw.step
-    rate = run.config.optimizer.lr * rate_factor(step, run.config.steps, run.config.scheduler)
     for racer in run.racers:
-        name, model = racer.contender.name, racer.contender.model
-        torch.manual_seed(stream_seed(run.config.seed, "dropout", name, step))
-        with run.autocast():
-            loss = total(run.task.terms(model, racer.contender.view(loaded.batch), step))
-        _refuse_nonfinite(run, loaded, name, loss)
-        racer.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if run.config.optimizer.grad_clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), run.config.optimizer.grad_clip_norm)
-        set_rate(racer.optimizer, rate)
-        racer.optimizer.step()
-        run.recent.setdefault(name, []).append(float(loss.detach()))
+        loss = float(backward(run, racer, loaded.batch, step))
+        if not math.isfinite(loss):
+            raise diverged(run, loaded.draw, racer, loss)
+        update(run, racer, step)
+        run.recent.setdefault(racer.contender.name, []).append(loss)
 
 
 def _keep(run: Run, done: int, stop: Stop) -> None:
@@ -122,15 +113,15 @@ def evaluate_split(run: Run, examples: Int[np.ndarray, " m"]) -> dict[str, dict[
     ):
         for loaded in loader:
             for racer in run.racers:
-                seen[racer.contender.name].append(_observe(run, racer.contender, loaded.batch))
+                seen[racer.contender.name].append(_observe(run, racer, loaded.batch))
     return {name: _scores(run.task, observations) for name, observations in seen.items()}
 
 
-def _observe(run: Run, contender: Contender, batch: Batch) -> Observation:
-    contender.model.eval()
+def _observe(run: Run, racer: Racer, batch: Batch) -> Observation:
+    model = racer.contender.model.eval()
     with run.autocast():
-        observation = run.task.observe(contender.model, contender.view(batch))
-    contender.model.train()
+        observation = run.task.observe(model, racer.contender.view(batch))
+    model.train()
     return observation
 
 
@@ -168,21 +159,6 @@ def _log(run: Run, done: int, pace: "_Pace", bar: "tqdm[Any]") -> None:
     loss = sum(run.recent[HEAD]) / len(run.recent[HEAD])
     bar.set_postfix_str(f"loss {loss:.3f}, {speed['samples_per_s']:.0f} samples/s, waiting {speed['waiting']:.0%}")
     run.recent.clear()
-
-
-def _refuse_nonfinite(run: Run, loaded: Loaded, name: str, loss: Tensor) -> None:
-    if torch.isfinite(loss):
-        return
-    path = run.out / f"nonfinite-{loaded.draw.step:06d}.json"
-    rows = run.data.examples.table.take(loaded.draw.examples)
-    columns = [column for column in QUERY if column in rows.column_names]
-    path.write_text(json.dumps({"contender": name, "examples": rows.select(columns).to_pylist()}, indent=1))
-    raise VisualThoughtError(
-        f"the loss of {name} is not a finite number at step {loaded.draw.step}",
-        found=f"{float(loss.detach())}; the batch's examples are in {path}",
-        expected="finite features were read, so the training diverged",
-        remedy="lower optimizer.lr or raise scheduler.warmup_steps; the last checkpoint is intact",
-    )
 
 
 class _Pace:

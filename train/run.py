@@ -82,7 +82,7 @@ def split_examples(
                 expected="examples to train on, and others to choose the best checkpoint by",
                 remedy="change `splits` in the manifest, or label and extract episodes of that split",
             )
-    rng = np.random.default_rng(stream_seed(config.seed, "train_eval"))
+    rng = np.random.default_rng(stream_seed(config.reading_seed, "train_eval"))
     chosen = rng.permutation(splits["train"])[: config.eval_train_rows]
     return splits | {"train_eval": np.sort(chosen)}
 
@@ -148,7 +148,7 @@ def gather(
     return Data(
         examples=examples,
         sources=open_sources(readers, wanted, task.config.loader, free),
-        train_fields=task.fields(examples, task.config.seed),
+        train_fields=task.fields(examples, task.config.reading_seed),
         eval_fields=task.fields(examples, EVALUATION_SEED),
         splits=splits,
         parts=readers[largest].part_of(examples.rows[largest]),
