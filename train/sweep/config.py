@@ -81,8 +81,12 @@ class SweepFile:
         for name in ("blocks", "seeds"):
             given = [block.name for block in self.blocks] if name == "blocks" else list(self.seeds)
             if not given or len(set(given)) != len(given):
-                raise ConfigError(f"`{name}` is empty or names one twice", found=given, expected="one or more, each once")
-        if {"seed", "order_seed"} & {key for block in self.blocks for key in block.factors} | {"seed"} & set(self.changes):
+                raise ConfigError(
+                    f"`{name}` is empty or names one twice", found=given, expected="one or more, each once"
+                )
+        if {"seed", "order_seed"} & {key for block in self.blocks for key in block.factors} | {"seed"} & set(
+            self.changes
+        ):
             raise ConfigError("seeds are no factor of a block", remedy="list them under `seeds`; see also `order_seed`")
 
 

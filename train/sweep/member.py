@@ -1,13 +1,15 @@
 """One run of a sweep while it runs: an ordinary run that is given its batches."""
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from jaxtyping import Int
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from ...pipeline.errors import VisualThoughtError
 from ..checkpoint import Checkpoint
@@ -66,11 +68,13 @@ def enter(
     planned: Planned,
     inputs: Inputs,
     data: Data,
-    described: dict[str, Int[np.ndarray, " m"]],
+    described: Mapping[str, Int[np.ndarray, " m"]],
     device: torch.device,
     stack: ExitStack,
 ) -> tuple[Member, int]:
     """Start or continue a run whose examples are those of its pass; the step it stands at.
+
+    A run that failed earlier comes back as it began and writes nothing more.
 
     Args:
         planned: what to run.
@@ -80,14 +84,15 @@ def enter(
         device: where it trains.
         stack: what closes its log.
     """
-    task = planned.task
-    config = replace(task.config, resume=(task.config.out / "run.json").exists())
-    earlier = earlier_run(config)
-    racers = build_racers(task, device)
+    task, out = planned.task, planned.config.out
+    failure, racers = earlier_failure(out), build_racers(task, device)
     record = describe_run(task.config, inputs, data.examples, described, device=device)
-    config.out.mkdir(parents=True, exist_ok=True)
-    start, notes = begin(config, record, earlier, racers)
-    journal = stack.enter_context(Journal(config.out, start=start, tensorboard=config.tensorboard))
-    for note in notes:
-        journal.note(start, note)
-    return Member(planned, Run(task.config, task, racers, data, journal, device, summary(record))), start
+    start, journal = 0, cast(Journal, None)
+    if failure is None:
+        earlier = earlier_run(replace(task.config, resume=(out / "run.json").exists()))
+        out.mkdir(parents=True, exist_ok=True)
+        start, notes = begin(task.config, record, earlier, racers)
+        journal = stack.enter_context(Journal(out, start=start, tensorboard=task.config.tensorboard))
+        for note in notes:
+            journal.note(start, note)
+    return Member(planned, Run(task.config, task, racers, data, journal, device, summary(record)), failure), start

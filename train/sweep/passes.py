@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from ...pipeline.errors import Interrupted, VisualThoughtError
 from ...pipeline.interrupt import Stop
+from ...pipeline.record import RunRecord, read_record
+from ..config import TrainConfig
 from ..divergence import diverged
 from ..inputs import open_inputs
 from ..loader import Loaded
@@ -58,19 +60,23 @@ def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Mem
         StoreError, ManifestError: what keeps all of them from going on.
     """
     first = one.config
-    with open_inputs(first, None) as inputs, ExitStack() as stack:
+    with open_inputs(first, _earlier(first)) as inputs, ExitStack() as stack:
         splits = split_examples(inputs.manifest, one.examples, first)
         device = pick_device(first.device)
         data = gather(one.runs[0].task, inputs, one.examples, splits, device)
         _meet(one)
         entered = [enter(planned, inputs, data, splits, device, stack) for planned in one.runs]
-        for member, _ in entered:
-            member.failure = earlier_failure(member.run.out)
         start = min((step for member, step in entered if member.failure is None), default=first.steps)
         company = Company([member for member, _ in entered], config.vectorise)
         with own_randomness():
             _train(company, range(start, first.steps), stop, config.progress, label)
     return company.members
+
+
+def _earlier(config: TrainConfig) -> RunRecord | None:
+    """The record of a run that is continued: the store's features must still be the ones it was started with."""
+    path = config.out / "run.json"
+    return read_record(path) if path.exists() else None
 
 
 def _meet(one: Pass) -> None:
@@ -185,5 +191,3 @@ def _keep(company: Company, done: int, stop: Stop) -> None:
             found=f"{len(company.live)} runs with a checkpoint of that step",
             remedy="run the same command with --resume",
         )
-
-

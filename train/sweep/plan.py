@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,12 @@ class Planned:
     config: TrainConfig
     task: Task
     parameters: int
+
+    @property
+    def identity(self) -> str:
+        """All of its setting but where it writes and the seed."""
+        plain = {key: value for key, value in to_plain(self.config).items() if key not in ("out", "seed")}
+        return json.dumps(plain, sort_keys=True, default=str)
 
     @property
     def shape(self) -> str:
@@ -153,7 +159,19 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     for group in _grouped(configs):
         with open_inputs(group[0][1], None) as inputs:
             passes += _share(inputs, group, config.source)
-    return SweepPlan(tuple(cells), tuple(lines), tuple(passes))
+    return _merged(cells, lines, passes)
+
+
+def _merged(cells: Sequence[Cell], lines: Sequence[Entry], passes: Sequence[Pass]) -> SweepPlan:
+    """The plan without cells that differ only in how their config is written: a default given, or left out."""
+    first: dict[str, str] = {}
+    same = {run.cell: first.setdefault(run.identity, run.cell) for one in passes for run in one.runs}
+    kept = [replace(one, runs=tuple(run for run in one.runs if same[run.cell] == run.cell)) for one in passes]
+    return SweepPlan(
+        tuple(cell for cell in cells if same[cell.name] == cell.name),
+        tuple(replace(line, cell=same[line.cell]) for line in lines),
+        tuple(kept),
+    )
 
 
 def _grouped(configs: Iterable[tuple[str, TrainConfig]]) -> list[list[tuple[str, TrainConfig]]]:
