@@ -1,7 +1,8 @@
 """One pass over the store that trains many heads: each batch is read once, and every run takes its step on it."""
 
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,7 @@ def _finish_step(member: Member, racer: Racer, loaded: Loaded, loss: float) -> N
     """Use the gradients, unless the loss says that they are worth nothing."""
     if member.failure is not None:
         return
-    if loss != loss or loss in (float("inf"), float("-inf")):
+    if not math.isfinite(loss):
         member.fail(loaded.draw.step, diverged(member.run, loaded.draw, racer, loss))
         return
     update(member.run, racer, loaded.draw.step)

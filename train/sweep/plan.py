@@ -137,10 +137,10 @@ class SweepPlan:
             lines.append(f"  {'→' if entry.carried else ' '} {entry.block:<16}{told:<44}{entry.cell}")
         lines.append(f"the store is read {len(self.passes)} times, not {len(self.runs)}:")
         for number, one in enumerate(self.passes, start=1):
-            told = one.to_json()
+            read = one.to_json()
             lines.append(
-                f"  pass {number}: {len(one.runs)} runs, {told['steps']} steps of {told['batch_size']}, "
-                f"{told['epochs']:.1f} epochs of {told['epoch_bytes'] / 1e9:.3f} GB"
+                f"  pass {number}: {len(one.runs)} runs, {read['steps']} steps of {read['batch_size']}, "
+                f"{read['epochs']:.1f} epochs of {read['epoch_bytes'] / 1e9:.3f} GB"
             )
             lines += [f"    {len(stack)} of one shape: {_listed(stack)}" for stack in one.stacks]
         return "\n".join(lines)

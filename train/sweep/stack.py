@@ -1,8 +1,8 @@
 """Heads of one shape trained as one: their parameters stacked along a new first axis, one graph for all of them.
 
-Seeds, learning rates and the objective's margins may differ. Each head keeps its own module and its own optimiser, whose
-tensors are slices of the stacked ones: clipping, AdamW, validation and checkpoints are those of a head alone, and only
-the graph between batch and gradients is shared.
+Seeds, learning rates and the objective's margins may differ. Each head keeps its own module and its own optimiser,
+whose tensors are slices of the stacked ones: clipping, AdamW, validation and checkpoints are those of a head alone,
+and only the graph between batch and gradients is shared.
 """
 
 import copy
@@ -26,7 +26,7 @@ from ..tasks.base import Task
 
 PLAIN = {"accumulate": 1, "ema_decay": 0.0, "compile": False}
 """Config keys, and the only values with which a stack computes what a head alone does."""
-BUSY_ELEMENTS = 1 << 18
+BUSY_ELEMENTS = 1 << 20
 """Elements of a batch's largest feature above which a CPU is busy with one head; see :func:`pays`."""
 
 
@@ -65,7 +65,7 @@ class Stack:
         for parameter in self._parameters.values():
             parameter.grad = None
         losses = self._losses(run, racer.contender.view(batch), step)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         for name, stacked in self._parameters.items():
             own = name.removeprefix("model.")
             for number, (_, racer) in enumerate(self.entries):
@@ -80,7 +80,8 @@ class Stack:
 
         # the fused attention kernels of a CPU know no stacked axis
         with run.autocast(), sdpa_kernel(SDPBackend.MATH):
-            return cast(Tensor, vmap(loss, randomness="different")(self._parameters, self._numbers))
+            losses: Tensor = vmap(loss, randomness="different")(self._parameters, self._numbers)
+        return losses
 
 
 class _Loss(nn.Module):
