@@ -68,9 +68,10 @@ def enter(
     planned: Planned,
     inputs: Inputs,
     data: Data,
-    described: Mapping[str, Int[np.ndarray, " m"]],
+    *,
+    splits: Mapping[str, Int[np.ndarray, " m"]],
     device: torch.device,
-    stack: ExitStack,
+    closing: ExitStack,
 ) -> tuple[Member, int]:
     """Start or continue a run whose examples are those of its pass; the step it stands at.
 
@@ -80,19 +81,19 @@ def enter(
         planned: what to run.
         inputs: the open store and manifest.
         data: what the steps read, shared with the other members.
-        described: the splits, for the record.
+        splits: for the record.
         device: where it trains.
-        stack: what closes its log.
+        closing: what closes its log.
     """
     task, out = planned.task, planned.config.out
     failure, racers = earlier_failure(out), build_racers(task, device)
-    record = describe_run(task.config, inputs, data.examples, described, device=device)
+    record = describe_run(task.config, inputs, data.examples, splits, device=device)
     start, journal = 0, cast(Journal, None)
     if failure is None:
         earlier = earlier_run(replace(task.config, resume=(out / "run.json").exists()))
         out.mkdir(parents=True, exist_ok=True)
         start, notes = begin(task.config, record, earlier, racers)
-        journal = stack.enter_context(Journal(out, start=start, tensorboard=task.config.tensorboard))
+        journal = closing.enter_context(Journal(out, start=start, tensorboard=task.config.tensorboard))
         for note in notes:
             journal.note(start, note)
     return Member(planned, Run(task.config, task, racers, data, journal, device, summary(record)), failure), start

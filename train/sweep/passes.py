@@ -66,7 +66,7 @@ def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Mem
         device = pick_device(first.device)
         data = gather(one.runs[0].task, inputs, one.examples, splits, device)
         _meet(one)
-        entered = [enter(planned, inputs, data, splits, device, stack) for planned in one.runs]
+        entered = [enter(planned, inputs, data, splits=splits, device=device, closing=stack) for planned in one.runs]
         start = min((step for member, step in entered if member.failure is None), default=first.steps)
         company = Company([member for member, _ in entered], config.vectorise)
         with own_randomness():
@@ -115,15 +115,27 @@ def _step(company: Company, loaded: Loaded) -> None:
     """One optimiser step of everybody on one batch."""
     if company.stacks is None:
         company.stacks = list(_stacks(company, loaded))
+    for stack in tuple(company.stacks):
+        _step_stack(company, company.stacks, stack, loaded)
     stacked = {id(racer) for stack in company.stacks for _, racer in stack.entries}
-    for stack in company.stacks:
-        losses = stack.backward(loaded.batch, loaded.draw.step).tolist()
-        for (run, racer), loss in zip(stack.entries, losses, strict=True):
-            _finish_step(company.of(run), racer, loaded, loss)
     for member in company.live:
         for racer in member.run.racers:
             if id(racer) not in stacked and member.failure is None:
                 _step_alone(member, racer, loaded)
+
+
+def _step_stack(company: Company, stacks: list[Stack], stack: Stack, loaded: Loaded) -> None:
+    """One step of heads trained as one; if torch cannot do that with their operations, they go on in turn."""
+    try:
+        losses = stack.backward(loaded.batch, loaded.draw.step).tolist()
+    except RuntimeError as error:
+        stacks.remove(stack)
+        said = f"heads of one shape are trained in turn from here: {str(error).splitlines()[0]}"
+        for member in company.live:
+            member.run.journal.note(loaded.draw.step, said)
+        return
+    for (run, racer), loss in zip(stack.entries, losses, strict=True):
+        _finish_step(company.of(run), racer, loaded, loss)
 
 
 def _step_alone(member: Member, racer: Racer, loaded: Loaded) -> None:
