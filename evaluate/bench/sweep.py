@@ -25,8 +25,10 @@ from .table import Bar, Case, Line, StoreBench
 
 HEADS = 8
 BAR = 4.0
+SMALL = {"decoder.dim": 16, "decoder.num_heads": 2, "head.refine": "false"}
+FULL_SHAPES = (SMALL, SMALL | {"head.dim": 64})
 SHAPES = ({"decoder.dim": 32}, {"decoder.dim": 64}, {"decoder.dim": 128}, {"decoder.dim": 128, "decoder.num_layers": 1})
-"""Heads of different shape."""
+"""Heads of different shape, for small and for full-size features."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,14 @@ def bench_sweep(
         raise ConfigError("nothing to measure", found=effort, expected="rounds, steps, and rows for one batch")
     cases: list[Case] = []
     with own_folder(folder) as own, _threads_kept(), own_randomness():
-        with _opened(own / "world", WORLD, effort.rows) as (world, data):
+        with _opened(own / "world", WORLD, effort, quiet=quiet) as stage:
             for threads in effort.threads:
                 torch.set_num_threads(threads)
-                cases += [_as_one(world, data, batch, threads, effort, quiet) for batch in effort.batches]
-            torch.set_num_threads(effort.threads[-1])
-            cases.append(_sharing(world, data, WORLD, 64, SHAPES, effort, quiet))
+                cases += [_as_one(stage, batch, threads) for batch in effort.batches]
+            cases.append(_sharing(stage, max(effort.batches), SHAPES))
         if full_size:
-            with _opened(own / "full", FULL, effort.rows) as (full, data):
-                small = [
-                    {"decoder.dim": 16, "decoder.num_heads": 2, "head.refine": "false"} | one
-                    for one in ({}, {"head.dim": 64})
-                ]
-                cases.append(_sharing(full, data, FULL, 4, small, effort, quiet))
+            with _opened(own / "full", FULL, effort, quiet=quiet) as stage:
+                cases.append(_sharing(stage, min(effort.batches), FULL_SHAPES))
     place = (
         f"{folder}, {os.cpu_count()} cores; recipe ground-world without controls, simulated features read from the "
         f"store's files.\nSeconds a step in one process, median of {effort.rounds} rounds [least-most]."
@@ -88,13 +85,29 @@ def bench_sweep(
     return StoreBench(place, tuple(cases))
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What is read, and how much is measured."""
+
+    size: Size
+    simulated: Simulated
+    data: Data
+    effort: Effort
+    quiet: bool
+
+    def heads(self, count: int, batch: int) -> list[Run]:
+        """Heads of one shape that differ in seed, learning rate and margin."""
+        return same_shaped(self.simulated, self.data, count, batch_size=batch)
+
+
 @contextmanager
-def _opened(folder: Path, size: Size, rows: int) -> Iterator[tuple[Simulated, Data]]:
-    simulated = simulate_grounding(folder, size, rows)
+def _opened(folder: Path, size: Size, effort: Effort, *, quiet: bool) -> Iterator[Stage]:
+    simulated = simulate_grounding(folder, size, effort.rows)
     store = FeatureStore.open(folder)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(store.reader(store.resolve(name))) for name in simulated.specs}
-        yield simulated, simulated.data(readers, GroundTask(simulated.config(), simulated.specs))
+        data = simulated.data(readers, GroundTask(simulated.config(), simulated.specs))
+        yield Stage(size, simulated, data, effort, quiet)
 
 
 @contextmanager
@@ -106,21 +119,18 @@ def _threads_kept() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _as_one(simulated: Simulated, data: Data, batch: int, threads: int, effort: Effort, quiet: bool) -> Case:
+def _as_one(stage: Stage, batch: int, threads: int) -> Case:
     """Eight heads of one shape: one of them, all in turn, all as one; every contender reads its own batches."""
-    changes = {"batch_size": batch}
-    one, turn, stacked = (same_shaped(simulated, data, count, **changes) for count in (1, HEADS, HEADS))
+    stacked, steps = stage.heads(HEADS, batch), stage.effort.steps
     stack = Stack([(run, run.racers[0]) for run in stacked])
     contenders = {
-        "one head": _stepping(one, _in_turn, effort.steps),
-        "one head" + AGAIN: _stepping(same_shaped(simulated, data, 1, **changes), _in_turn, effort.steps),
-        f"{HEADS} heads in turn": _stepping(turn, _in_turn, effort.steps),
-        f"{HEADS} heads as one": _stepping(
-            stacked, lambda _, loaded, step: _step_stack(stack, loaded, step), effort.steps
-        ),
+        "one head": _stepping(stage.heads(1, batch), _in_turn, steps),
+        "one head" + AGAIN: _stepping(stage.heads(1, batch), _in_turn, steps),
+        f"{HEADS} heads in turn": _stepping(stage.heads(HEADS, batch), _in_turn, steps),
+        f"{HEADS} heads as one": _stepping(stacked, lambda _, loaded, step: _step_stack(stack, loaded, step), steps),
     }
     title = f"{HEADS} grounding heads of one shape, batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
-    seconds = _measure(contenders, effort, title, quiet)
+    seconds = _measure(contenders, stage, title)
     lines = [_line(seconds, name, "one head") for name in contenders if AGAIN not in name]
     best = min(_times(seconds, name, "one head").median for name in list(contenders)[2:])
     bar = Bar(f"less than {BAR:g} x the time of one, the faster of both", best < BAR)
@@ -128,29 +138,21 @@ def _as_one(simulated: Simulated, data: Data, batch: int, threads: int, effort: 
     return Case(title, tuple(lines), (f"one head against itself: {control(seconds, 'one head').render()}",))
 
 
-def _sharing(
-    simulated: Simulated,
-    data: Data,
-    size: Size,
-    batch: int,
-    shapes: Sequence[Mapping[str, object]],
-    effort: Effort,
-    quiet: bool,
-) -> Case:
+def _sharing(stage: Stage, batch: int, shapes: Sequence[Mapping[str, object]]) -> Case:
     """Heads of different shape: each with a loader of its own, and all on the batches of one."""
 
     def runs() -> list[Run]:
-        return [simulated.run(data, batch_size=batch, **shape) for shape in shapes]
+        return [stage.simulated.run(stage.data, batch_size=batch, **shape) for shape in shapes]
 
-    apart = [_stepping([run], _in_turn, effort.steps) for run in runs()]
+    apart = [_stepping([run], _in_turn, stage.effort.steps) for run in runs()]
     contenders = {
         "a pass each": lambda: [sum(parts) for parts in zip(*(step() for step in apart), strict=True)],
-        "one pass": _stepping(runs(), _in_turn, effort.steps),
-        "one pass" + AGAIN: _stepping(runs(), _in_turn, effort.steps),
-        "reading alone": _stepping(runs()[:1], lambda *_: None, effort.steps),
+        "one pass": _stepping(runs(), _in_turn, stage.effort.steps),
+        "one pass" + AGAIN: _stepping(runs(), _in_turn, stage.effort.steps),
+        "reading alone": _stepping(runs()[:1], lambda *_: None, stage.effort.steps),
     }
-    title = f"{len(shapes)} heads of different shape, {size.name}, batch {batch}"
-    seconds = _measure(contenders, effort, title, quiet)
+    title = f"{len(shapes)} heads of different shape, {stage.size.name}, batch {batch}"
+    seconds = _measure(contenders, stage, title)
     saved = Spread.of(1 - own / base for own, base in zip(seconds["one pass"], seconds["a pass each"], strict=True))
     lines = [_line(seconds, name, "a pass each") for name in contenders if AGAIN not in name]
     notes = (
@@ -160,10 +162,10 @@ def _sharing(
     return Case(title, tuple(lines), notes)
 
 
-def _measure(contenders: Mapping[str, Callable[[], list[float]]], effort: Effort, title: str, quiet: bool) -> Seconds:
+def _measure(contenders: Mapping[str, Callable[[], list[float]]], stage: Stage, title: str) -> Seconds:
     for contender in contenders.values():
         contender()  # warm
-    return interleave(contenders, rounds=effort.rounds, label=title, quiet=quiet)
+    return interleave(contenders, rounds=stage.effort.rounds, label=title, quiet=stage.quiet)
 
 
 def _stepping(runs: Sequence[Run], step: Callable[..., None], steps: int) -> Callable[[], list[float]]:
@@ -174,11 +176,9 @@ def _stepping(runs: Sequence[Run], step: Callable[..., None], steps: int) -> Cal
         nonlocal done
         lead, took = runs[0], list[float]()
         order = train_order(lead)
-        with open_loader(
-            lead, lead.data.train_fields, order, range(done, done + steps), lead.config.batch_size
-        ) as loader:
-            for seconds in _timed(loader, runs, step):
-                took.append(seconds)
+        next_steps, batch = range(done, done + steps), lead.config.batch_size
+        with open_loader(lead, lead.data.train_fields, order, next_steps, batch) as loader:
+            took += _timed(loader, runs, step)
         done += steps
         return took
 

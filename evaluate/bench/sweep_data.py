@@ -62,7 +62,7 @@ class Simulated:
     def data(self, readers: Mapping[str, RowReader], task: GroundTask) -> Data:
         """What steps read: every example, from the store's files."""
         rows = np.arange(len(self.examples.table))
-        fields = {name: field for name, field in task.fields(self.examples, 0).items()}
+        fields = task.fields(self.examples, 0)
         splits = {"train": rows, "val": rows[:0], "train_eval": rows[:0]}
         sources = {name: DiskSource(reader) for name, reader in readers.items()}
         return Data(self.examples, sources, fields, fields, splits, np.zeros_like(rows))
