@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from .commands import bench, demo, doctor, stages, store, weights, world
+from .commands import bench, demo, doctor, stages, store, sweep, weights, world
 from .commands.options import show_warnings
 from .errors import VisualThoughtError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 demo.register(app)
 stages.register(app)
+sweep.register(app)
 doctor.register(app)
 app.add_typer(world.app, name="world")
 app.add_typer(store.app, name="store")

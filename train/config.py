@@ -153,6 +153,9 @@ class TrainConfig:
     """Fingerprints (64 hex digits) that features must have; a store with another one is refused."""
     seed: int = 0
     """Everything random follows from it: initial weights, sample order, dropout, the blind control."""
+    order_seed: int | None = None
+    """Seed of what is read: the sample order, the blind control's draws, the training examples that validations score;
+    null: ``seed``. Runs of several seeds that share it see the same batches."""
     accumulate: int = 1
     """Micro-batches that each process cuts its share of a step's examples into: less memory, the same gradient; costs
     one more forward pass, without gradients, that counts what every term of the loss is averaged over."""
@@ -189,6 +192,11 @@ class TrainConfig:
     """Show a progress bar on stderr."""
     resume: bool = False
     """Continue the run in ``out`` from its last checkpoint."""
+
+    @property
+    def reading_seed(self) -> int:
+        """The seed of what is read."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch_size": 1, "eval_freq": 1, "log_freq": 1, "keep_last": 1, "eval_batch_size": 1}

@@ -66,9 +66,9 @@ def train_order(run: Run) -> EpochOrder | WindowOrder:
     """Which examples each training step sees."""
     config, examples = run.config, run.data.splits["train"]
     if config.loader.shuffle == "full":
-        return EpochOrder(examples, config.batch_size, config.seed)
+        return EpochOrder(examples, config.batch_size, config.reading_seed)
     parts, window = run.data.parts[examples], config.loader.window_parts
-    return WindowOrder(examples, parts, config.batch_size, seed=config.seed, window=window)
+    return WindowOrder(examples, parts, config.batch_size, seed=config.reading_seed, window=window)
 
 
 def _step(run: Run, loaded: Loaded) -> None:

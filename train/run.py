@@ -120,7 +120,7 @@ def split_examples(
                 expected="examples to train on, and others to choose the best checkpoint by",
                 remedy="change `splits` in the manifest, or label and extract episodes of that split",
             )
-    rng = np.random.default_rng(stream_seed(config.seed, "train_eval"))
+    rng = np.random.default_rng(stream_seed(config.reading_seed, "train_eval"))
     chosen = rng.permutation(splits["train"])[: config.eval_train_rows]
     return splits | {"train_eval": np.sort(chosen)}
 
@@ -189,7 +189,7 @@ def gather(
 ) -> Data:
     """Where the rows of the train and val examples come from, in memory if they fit ``here`` times."""
     used = np.concatenate([splits["train"], splits["val"]])
-    train_fields, eval_fields = (task.fields(examples, seed) for seed in (task.config.seed, EVALUATION_SEED))
+    train_fields, eval_fields = (task.fields(examples, seed) for seed in (task.config.reading_seed, EVALUATION_SEED))
     read = [*train_fields.values(), *eval_fields.values()]
     wanted = {
         name: np.concatenate([field.rows[used] for field in read if field.feature == name]) for name in examples.rows

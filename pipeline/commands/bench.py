@@ -79,3 +79,20 @@ def bench_the_extraction(
         folder or Path.cwd(), sizes=sizes, frames=frames, rounds=rounds, batch_size=batch_size, quiet=as_json
     )
     answer(found.to_json(), found.render(), as_json)
+
+
+@app.command("sweep")
+def bench_the_sweep(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Measure with stores below this folder (default: here).")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds of each case.")] = 5,
+    steps: Annotated[int, typer.Option(help="Training steps a round.")] = 4,
+    full_size: Annotated[bool, typer.Option(help="Also share the reading of full-size features.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Eight heads of one shape as one and in turn beside one head; what heads of different shape save by one pass."""
+    from ...evaluate.bench.sweep import Effort, bench_sweep
+
+    found = bench_sweep(folder or Path.cwd(), Effort(rounds, steps), full_size=full_size, quiet=as_json)
+    answer(found.to_json(), found.render(), as_json)

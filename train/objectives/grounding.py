@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import log
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -32,14 +33,19 @@ class GroundingObjectiveConfig:
     teacher_forcing: float = 0.2
     """Share of all steps in which the true cell heads the candidates; afterwards it replaces the weakest; [open]."""
 
+    liftable: ClassVar[tuple[str, ...]] = ("p_positive", "p_negative", "positive_weight")
+    """Numbers that may be tensors, one element a head, where many heads are trained as one."""
+
     def __post_init__(self) -> None:
         for name in ("p_positive", "p_negative"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ConfigError(f"objective.{name} is a probability", found=getattr(self, name), expected="0 < p < 1")
 
 
-def margin(probability: float) -> float:
-    """μ = logit(π) = log(π / (1 - π)) (paper, eq. 47)."""
+def margin[Number: (float, Tensor)](probability: Number) -> Number:
+    """μ = logit(π) = log(π / (1 - π)) (paper, eq. 47), of a number or, for many heads at once, of a tensor."""
+    if isinstance(probability, Tensor):
+        return torch.logit(probability)
     return log(probability / (1.0 - probability))
 
 

@@ -1,0 +1,1 @@
+"""Sweeps: many heads from one pass over the features."""
