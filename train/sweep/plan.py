@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...pipeline import registry
 from ...pipeline.config import to_plain
@@ -15,6 +14,7 @@ from ..checkpoint import HEAD
 from ..config import TrainConfig
 from ..inputs import Inputs, open_inputs
 from ..run import split_examples
+from ..seeds import own_randomness
 from ..tasks.base import Examples, Task
 from .cells import Cell, Entry, cell_config, entries
 from .config import SweepConfig
@@ -186,8 +186,9 @@ def _grouped(configs: Iterable[tuple[str, TrainConfig]]) -> list[list[tuple[str,
 def _share(inputs: Inputs, group: Sequence[tuple[str, TrainConfig]], source: str) -> list[Pass]:
     """Passes of runs whose tasks make the same examples of the same rows."""
     shared: list[tuple[Examples, list[Planned]]] = []
+    sizes: dict[str, int] = {}
     for cell, config in group:
-        run, examples = _prepare(inputs, cell, config, source)
+        run, examples = _prepare(inputs, cell, config, source=source, sizes=sizes)
         fitting = next((runs for known, runs in shared if same_examples(known, examples)), None)
         if fitting is None:
             shared.append((examples, [run]))
@@ -196,7 +197,10 @@ def _share(inputs: Inputs, group: Sequence[tuple[str, TrainConfig]], source: str
     return [_pass(inputs, examples, runs) for examples, runs in shared]
 
 
-def _prepare(inputs: Inputs, cell: str, config: TrainConfig, source: str) -> tuple[Planned, Examples]:
+def _prepare(
+    inputs: Inputs, cell: str, config: TrainConfig, *, source: str, sizes: dict[str, int]
+) -> tuple[Planned, Examples]:
+    """One run and its examples; ``sizes`` remembers the parameters of each cell, since only building a head tells."""
     try:
         if config.early_stop:
             raise ConfigError(
@@ -206,13 +210,19 @@ def _prepare(inputs: Inputs, cell: str, config: TrainConfig, source: str) -> tup
             )
         task: Task = registry.load("task", config.task)(config, inputs.specs)
         examples = task.examples(inputs.manifest, inputs.indexes)
-        with torch.device("meta"):
-            parameters = [p for p in task.contender(HEAD).model.parameters() if p.requires_grad]
+        sizes[cell] = sizes[cell] if cell in sizes else _parameters(task)
     except VisualThoughtError as error:
         raise type(error)(
             f"{source}, cell {cell}: {error.problem}", found=error.found, expected=error.expected, remedy=error.remedy
         ) from None
-    return Planned(cell, task.config, task, sum(parameter.numel() for parameter in parameters)), examples
+    return Planned(cell, task.config, task, sizes[cell]), examples
+
+
+def _parameters(task: Task) -> int:
+    """Trained numbers of the head."""
+    with own_randomness():
+        model = task.contender(HEAD).model
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _pass(inputs: Inputs, examples: Examples, runs: Sequence[Planned]) -> Pass:
