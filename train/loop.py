@@ -43,7 +43,7 @@ def run_steps(run: Run, start: int) -> None:
         open_train_loader(run, range(start, config.steps)) as loader,
         tqdm(total=config.steps, initial=start, unit="step", disable=not (config.progress and run.team.main)) as bar,
     ):
-        pace = _Pace(loader)
+        pace = Pace(loader)
         for loaded in loader:
             _step(run, loaded)
             done = loaded.draw.step + 1
@@ -94,7 +94,7 @@ def _keep(run: Run, done: int, stop: Stop) -> bool:
     if ended and done < config.steps:
         run.journal.note(done, f"stopped early: {config.early_stop} validations of the head without a better one")
     if judged or wanted or stopped:
-        _save(run, done)
+        save(run, done)
     if stopped and not ended:
         run.team.wait()  # who ends first makes a launcher end the others, and the main process may still be saving
         raise Interrupted(
@@ -122,7 +122,7 @@ def _validate(run: Run, done: int) -> None:
         for name, values in evaluate_split(run, examples).items():
             run.journal.write("validation", done, name, values, split=split)
             if split == "val":
-                _note_best(run, next(racer for racer in run.racers if racer.contender.name == name), done, values)
+                note_best(run, next(racer for racer in run.racers if racer.contender.name == name), done, values)
 
 
 def evaluate_split(run: Run, examples: Int[np.ndarray, " m"]) -> dict[str, dict[str, float]]:
@@ -145,10 +145,11 @@ def _observe_batches(run: Run, plan: Plan, count: int, batch_size: int) -> list[
         open_loader(run, run.data.eval_fields, plan, range(count), batch_size) as loader,
         torch.inference_mode(),
     ):
-        return [{racer.contender.name: _observe(run, racer, loaded.batch) for racer in run.racers} for loaded in loader]
+        return [{racer.contender.name: observe(run, racer, loaded.batch) for racer in run.racers} for loaded in loader]
 
 
-def _observe(run: Run, racer: Racer, batch: Batch) -> Observation:
+def observe(run: Run, racer: Racer, batch: Batch) -> Observation:
+    """What one contender makes of a batch in eval mode; its average, where it has one."""
     model = racer.judged.eval()
     with run.autocast():
         observation = run.task.observe(model, racer.contender.view(batch))
@@ -158,23 +159,26 @@ def _observe(run: Run, racer: Racer, batch: Batch) -> Observation:
 
 def _all_scores(run: Run, seen: list[dict[str, Observation]]) -> dict[str, dict[str, float]]:
     names = seen[0] if seen else ()
-    return {name: _scores(run.task, [batch[name] for batch in seen]) for name in names}
+    return {name: scores(run.task, [batch[name] for batch in seen]) for name in names}
 
 
-def _scores(task: Task, observations: list[Observation]) -> dict[str, float]:
+def scores(task: Task, observations: list[Observation]) -> dict[str, float]:
+    """Loss terms and metrics of all that was observed of one contender."""
     names = observations[0].arrays
     joined = {name: np.concatenate([seen.arrays[name] for seen in observations]) for name in names}
     return pooled(seen.terms for seen in observations) | task.metrics(joined)
 
 
-def _note_best(run: Run, racer: Racer, done: int, values: Mapping[str, float]) -> None:
+def note_best(run: Run, racer: Racer, done: int, values: Mapping[str, float]) -> None:
+    """Remember a validation that is better than those before."""
     value = values[run.task.best_by]
     sign = 1.0 if run.task.higher_is_better else -1.0
     if math.isfinite(value) and (racer.best is None or sign * value > sign * racer.best.value):
         racer.best = Best(done, value)
 
 
-def _save(run: Run, done: int) -> None:
+def save(run: Run, done: int) -> None:
+    """Write a checkpoint of everybody, and let go of those that need not be kept."""
     if not run.team.main:
         return
     checkpoint.write_checkpoint(
@@ -190,7 +194,7 @@ def _save(run: Run, done: int) -> None:
     checkpoint.prune(run.out, run.config.keep_last, lambda step: bool(freq) and step % freq == 0)
 
 
-def _log(run: Run, done: int, pace: "_Pace", bar: "tqdm[Any]") -> None:
+def _log(run: Run, done: int, pace: "Pace", bar: "tqdm[Any]") -> None:
     speed = pace.lap(run.config.batch_size * len(run.recent[HEAD]))
     rate = run.config.optimizer.lr * rate_factor(done - 1, run.config.steps, run.config.scheduler)
     for name, losses in run.recent.items():
@@ -200,13 +204,14 @@ def _log(run: Run, done: int, pace: "_Pace", bar: "tqdm[Any]") -> None:
     run.recent.clear()
 
 
-class _Pace:
+class Pace:
     """Samples a second and the share of time spent waiting for data, since the last lap."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader, self._time, self._waited = loader, time.perf_counter(), loader.waited_s
 
     def lap(self, samples: int) -> dict[str, float]:
+        """The pace of this many samples since the last lap."""
         now, waited = time.perf_counter(), self._loader.waited_s
         elapsed = max(now - self._time, 1e-9)
         speed = {"samples_per_s": samples / elapsed, "waiting": (waited - self._waited) / elapsed}

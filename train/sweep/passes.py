@@ -16,11 +16,11 @@ from ..config import TrainConfig
 from ..divergence import diverged
 from ..inputs import open_inputs
 from ..loader import Loaded
-from ..loop import _Pace, _save, train_order
+from ..loop import Pace, open_train_loader, save
 from ..optimizer import rate_factor
 from ..run import gather, pick_device, split_examples
 from ..seeds import own_randomness
-from ..state import Racer, Run, open_loader
+from ..state import Racer, Run
 from ..step import backward, update
 from .config import SweepConfig
 from .member import Member, earlier_failure, enter
@@ -94,12 +94,12 @@ def _train(company: Company, steps: range, stop: Stop, progress: bool, label: st
     if not company.live:
         return
     with (
-        open_loader(lead, lead.data.train_fields, train_order(lead), steps, config.batch_size) as loader,
+        open_train_loader(lead, steps) as loader,
         tqdm(
             total=config.steps, initial=steps.start, unit="step", desc=label, disable=not progress, file=sys.stderr
         ) as bar,
     ):
-        pace = _Pace(loader)
+        pace = Pace(loader)
         for loaded in loader:
             _step(company, loaded)
             done = loaded.draw.step + 1
@@ -164,7 +164,7 @@ def _stacks(company: Company, loaded: Loaded) -> Iterator[Stack]:
         return
     groups: dict[tuple[str, str], list[tuple[Run, Racer]]] = {}
     for member in company.members:
-        for racer in member.run.racers:
+        for racer in (racer for racer in member.run.racers if racer.contender.trains):
             key = (member.planned.shape, racer.contender.name)
             groups.setdefault(key, []).append((member.run, racer))
     for entries in groups.values():
@@ -172,7 +172,7 @@ def _stacks(company: Company, loaded: Loaded) -> Iterator[Stack]:
             yield Stack(entries)
 
 
-def _log(company: Company, done: int, pace: _Pace, bar: "tqdm[Any]") -> None:
+def _log(company: Company, done: int, pace: Pace, bar: "tqdm[Any]") -> None:
     lead = company.live[0].run if company.live else company.members[0].run
     counted = max(len(losses) for losses in lead.recent.values()) if lead.recent else 0
     speed = pace.lap(lead.config.batch_size * counted)
@@ -197,7 +197,7 @@ def _keep(company: Company, done: int, stop: Stop) -> None:
         validate([member.run for member in company.live], done)
     if judged or wanted or stop:
         for member in company.live:
-            _save(member.run, done)
+            save(member.run, done)
     if stop and not last:
         raise Interrupted(
             f"the sweep was stopped by {stop.signal} after step {done} of {config.steps} of this pass",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..loop import _note_best, _observe, _scores
+from ..loop import note_best, observe, scores
 from ..sampling import InOrder
 from ..state import Run, open_loader
 from ..tasks.base import Observation
@@ -21,10 +21,10 @@ def validate(runs: Sequence[Run], done: int) -> None:
                 name = racer.contender.name
                 if not seen[name]:
                     continue
-                values = _scores(run.task, seen[name])
+                values = scores(run.task, seen[name])
                 run.journal.write("validation", done, name, values, split=split)
                 if split == "val":
-                    _note_best(run, racer, done, values)
+                    note_best(run, racer, done, values)
 
 
 def _observe_split(runs: Sequence[Run], split: str) -> list[Seen]:
@@ -41,5 +41,5 @@ def _observe_split(runs: Sequence[Run], split: str) -> list[Seen]:
         for loaded in loader:
             for run, seen in zip(runs, found, strict=True):
                 for racer in run.racers:
-                    seen[racer.contender.name].append(_observe(run, racer, loaded.batch))
+                    seen[racer.contender.name].append(observe(run, racer, loaded.batch))
     return found
