@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from ...pipeline.corners import HANDMADE_SCORE
 from ...pipeline.errors import ConfigError
 from .terms import Term
 
 
 @dataclass(frozen=True)
 class DenseObjectiveConfig:
-    """The ``objective`` section of a dense recipe: the loss has no option, what is reported beside it has two."""
+    """The ``objective`` section of a dense recipe: the loss has no option, what is reported beside it has three."""
 
     corner_px: float = 10.0
     """A corner is found within this many pixels of the original frame; 0 decodes no corners."""
+    corner_score: float = HANDMADE_SCORE
+    """Least response of the hand-made localiser, of 2.0 at a perfect corner; the same for teacher and prediction."""
     frame_size: tuple[int, int] | None = None
     """(height, width) of the original frames; null: as the labels or the dataset say."""
 

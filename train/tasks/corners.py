@@ -26,10 +26,11 @@ class CornerDecoder:
 
     Args:
         spec: of the maps; its ``compute`` says which channels they hold.
+        least_score: points with a response above it are kept.
     """
 
-    def __init__(self, spec: FeatureSpec) -> None:
-        self._image, self._localiser = spec.image, HandmadeLocaliser()
+    def __init__(self, spec: FeatureSpec, least_score: float = HANDMADE_SCORE) -> None:
+        self._image, self._localiser, self._least = spec.image, HandmadeLocaliser(), least_score
         self._places = {channel: place for place, channel in enumerate(spec.compute.get("channels", ()))}
 
     @property
@@ -48,7 +49,7 @@ class CornerDecoder:
         known = self._in_order(maps.float())
         known = known if known.shape[2:] == size else F.interpolate(known, size=size, mode="bilinear")
         localiser = self._localiser.to(maps.device)
-        peaks = find_peaks(localiser(known), localiser.gaussian_blur, known, HANDMADE_SCORE)
+        peaks = find_peaks(localiser(known), localiser.gaussian_blur, known, self._least)
         return [
             (
                 FrameGeometry.of(self._image, int(height), int(width)).to_frame(points.xy.double().cpu().numpy() + 0.5),

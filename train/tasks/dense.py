@@ -98,7 +98,7 @@ class DenseTask:
         sections = {"head": to_plain(self.head), "objective": to_plain(self.objective)}
         self.config = replace(config, decoder=decoder, **sections)
         self.names = ("head", *known_controls(config.controls, CONTROLS))
-        self.specs, self.corners = specs, CornerDecoder(self.y)
+        self.specs, self.corners = specs, CornerDecoder(self.y, self.objective.corner_score)
         self.judges_corners = self.corners.works and self.objective.corner_px > 0
         self._known: TargetStatistics | None = None
 

@@ -77,3 +77,12 @@ def test_nothing_found_and_nothing_there_scores_zero_and_no_angle():
 def test_flat_maps_hold_no_point():
     (found,) = CornerDecoder(y_spec((0, 1)))(torch.zeros(1, 2, 24, 24), SIZES[:1])
     assert found[0].shape == (0, 2)
+
+
+def test_a_higher_score_keeps_fewer_points():
+    maps = y_values(frame_rows(1, 8), (0, 1)) + 0.3 * torch.randn(
+        8, 2, 24, 24, generator=torch.Generator().manual_seed(0)
+    )
+    many, few, none = (CornerDecoder(y_spec((0, 1)), score)(maps, SIZES) for score in (0.1, 1.0, 2.5))
+    assert sum(len(xy) for xy, _ in many) > sum(len(xy) for xy, _ in few) > sum(len(xy) for xy, _ in none) == 0
+    assert all(set(map(tuple, a)) >= set(map(tuple, b)) for (a, _), (b, _) in zip(many, few, strict=True))
