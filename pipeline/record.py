@@ -46,6 +46,8 @@ class RunRecord:
     """Python and package versions."""
     commit: str | None = None
     """The source tree's commit, if it has one; ``+changes`` when files differ from it."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """The task's feature names -> the command that extracted the feature, as far as the store's receipts say."""
     schema: int = SCHEMA
     """Version of this file's layout."""
 
