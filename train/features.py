@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from ..pipeline.errors import ConfigError
@@ -17,6 +17,7 @@ USUAL = {"xvla": "lerobot/xvla-base", "dinov2": "facebook/dinov2-base"}
 """The checkpoint that is meant where a store says of none."""
 
 _KIND = re.compile(r"([a-z][a-z0-9_-]*)=")
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _NAME = re.compile(r"([a-z][a-z0-9_]*?)(\d+)?(-[0-9a-f]{8})?")
 
 
@@ -54,6 +55,25 @@ def backbones_of(command: str) -> Iterator[tuple[str, str]]:
         if option == "--backbone":
             match = _KIND.match(word.partition("?")[0])
             yield (match[1] if match else "xvla"), word
+
+
+def hub_checkpoints(commands: Iterable[str]) -> list[tuple[str, str | None]]:
+    """(``owner/name``, revision) of the backbones on the Hub that these commands name, each once."""
+    found: dict[tuple[str, str | None], None] = {}
+    for command in commands:
+        alone = _option(command, "--revision")
+        for _, word in backbones_of(command):
+            named, _, query = word.partition("?")
+            checkpoint = named.rpartition("=")[2]
+            own = next((pair[9:] for pair in query.split("&") if pair.startswith("revision=")), alone)
+            if _HUB.fullmatch(checkpoint):
+                found[checkpoint, own] = None
+    return list(found)
+
+
+def _option(command: str, name: str) -> str | None:
+    words = command.split()
+    return next((word for option, word in pairwise(words) if option == name), None)
 
 
 def _command(store: FeatureStore, arrays: list[ArrayRef]) -> str | None:

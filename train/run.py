@@ -13,6 +13,7 @@ from ..pipeline.errors import ConfigError, ManifestError
 from ..pipeline.machine import available_memory
 from ..pipeline.manifest import DatasetManifest, assign_splits
 from . import checkpoint
+from .card import carded
 from .checkpoint import HEAD, Best, Checkpoint
 from .config import TrainConfig
 from .inputs import Inputs, describe_run, open_inputs, summary
@@ -32,7 +33,7 @@ LOG = logging.getLogger(__name__)
 def train(config: TrainConfig) -> Checkpoint:
     """Train a head and its controls from cached features, in one pass over shared batches.
 
-    Writes ``run.json``, ``metrics.jsonl`` and ``checkpoints/`` into ``config.out``; see :mod:`.checkpoint`.
+    Writes ``run.json``, ``metrics.jsonl``, ``checkpoints/`` and a card into ``config.out``; see :mod:`.checkpoint`.
 
     Raises:
         ConfigError: the run folder holds a run, a key cannot be meant, or a feature name is ambiguous.
@@ -57,7 +58,8 @@ def train(config: TrainConfig) -> Checkpoint:
             for note in notes:
                 LOG.warning(note)
                 journal.note(start, note)
-            run_steps(Run(config, task, racers, data, journal, device, summary(record)), start)
+            with carded(config.out):
+                run_steps(Run(config, task, racers, data, journal, device, summary(record)), start)
     return finished(config.out, {racer.contender.name: racer.best for racer in racers if racer.best is not None})
 
 
