@@ -6,24 +6,29 @@ announces must be what the config makes, so that a file can be no larger than th
 
 import hashlib
 import json
+import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ..pipeline.errors import WeightsError
+from ..pipeline.spec import FeatureSpec
 
 LIST = "files.json"
 MAX_JSON_BYTES = 64 << 20
 MAX_FILES = 1000
-MAX_BUFFER_BYTES = 1 << 30
-"""Most bytes of what a model computes for itself (codes of positions), which no file pays for."""
+MAX_ROW_NUMBERS = 1 << 28
+SPARE_NUMBERS = 1 << 26
+"""What a model may take for itself besides its weights, in numbers (codes of positions)."""
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16"}
 _DTYPES |= {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
@@ -118,16 +123,54 @@ def refuse_others(path: Path, found: Mapping[str, Shape], expected: Mapping[str,
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """What a header says of such tensors; they may lie on the meta device."""
+    """What a header says of such tensors; nothing is read."""
     return {name: Shape(_DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
-def refuse_large_buffers(model: nn.Module, where: Path) -> None:
-    """WeightsError if a model on the meta device would compute more for itself than any head does."""
-    kept = model.state_dict().keys()
-    size = sum(buffer.nbytes for name, buffer in model.named_buffers() if name not in kept)
-    if size > MAX_BUFFER_BYTES:
-        raise WeightsError(f"{where} asks for too large a model", found=f"{size} bytes", expected=MAX_BUFFER_BYTES)
+def refuse_large_row(spec: FeatureSpec) -> None:
+    """WeightsError for a feature that no store holds: what a head computes from a layout is no larger than a row."""
+    size, tokens = math.prod(spec.shape), spec.layout.prefix + spec.layout.cells + spec.layout.text
+    if min(spec.shape, default=0) < 1 or size > MAX_ROW_NUMBERS or not 0 < tokens <= size:
+        shape = " x ".join(map(str, spec.shape))
+        raise WeightsError(f"feature {spec.name} cannot be", found=f"shape {shape}, layout {spec.layout}")
+
+
+@contextmanager
+def metered(announced: Mapping[str, Shape], file: Path) -> Iterator[None]:
+    """Modules made in here may take memory for what a file announces, twice over, and for what they compute.
+
+    Raises:
+        WeightsError: they ask for more; it is not taken.
+    """
+    with _Meter(2 * sum(math.prod(one.shape) for one in announced.values()) + SPARE_NUMBERS, file):
+        yield
+
+
+class _Meter(TorchFunctionMode):
+    """Counts the numbers that tensors are made for, before they are."""
+
+    factories = frozenset({"empty", "zeros", "ones", "full", "rand", "randn", "randint", "arange", "linspace", "eye"})
+
+    def __init__(self, left: int, file: Path) -> None:
+        super().__init__()
+        self._left, self._file = left, file
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if getattr(func, "__name__", "") in self.factories:
+            self._left -= _asked_for(args, options.get("size", ()))
+            if self._left < 0:
+                raise WeightsError(f"{self._file} is smaller than the model that its config makes")
+        return func(*args, **options)
+
+
+def _asked_for(args: Iterable[Any], size: Any) -> int:
+    """The product of all whole numbers in the arguments of a function that makes a tensor."""
+    sizes = [size, *args]
+    flat = [number for one in sizes for number in (one if isinstance(one, (list, tuple)) else [one])]
+    return math.prod(number for number in flat if type(number) is int and number > 0)
 
 
 def _is_as_said(path: Path, said: Mapping[str, Any]) -> bool:

@@ -152,6 +152,9 @@ def prune(run_dir: Path, keep_last: int, kept: Callable[[int], bool]) -> None:
             set_aside(path)
     for path in (run_dir / "checkpoints").glob(".[0-9]*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in run_dir.glob(".*"):
+        if path.is_symlink():  # of a process that died before it was renamed
+            path.unlink()
 
 
 def checkpoints(run_dir: Path) -> list[Path]:

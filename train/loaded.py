@@ -11,7 +11,7 @@ from ..pipeline.config import build
 from ..pipeline.errors import ConfigError, WeightsError
 from ..pipeline.record import RunRecord, read_record
 from ..pipeline.store import FeatureStore
-from .bounds import LIST, fault, read_header, read_json, refuse_large_buffers, refuse_others, shapes_of
+from .bounds import LIST, fault, metered, read_header, read_json, refuse_large_row
 from .checkpoint import (
     HEAD,
     STEPS,
@@ -25,6 +25,7 @@ from .checkpoint import (
 )
 from .config import TrainConfig
 from .inputs import resolve_features
+from .seeds import own_randomness
 from .tasks.base import Contender, Task
 
 _STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -124,6 +125,8 @@ def _task(record: RunRecord, folder: Path) -> Task:
     try:
         config = build(TrainConfig, record.config, source=f"{folder}, config")
         specs = {name: record.spec(name) for name in record.features}
+        for spec in specs.values():
+            refuse_large_row(spec)
         task: Task = registry.load("task", config.task)(config, specs)
     except _STUMBLES as error:
         raise WeightsError(f"{folder} does not say what it is", found=f"{type(error).__name__}: {error}") from None
@@ -131,10 +134,8 @@ def _task(record: RunRecord, folder: Path) -> Task:
 
 
 def _load(folder: Path, task: Task, name: str, device: str) -> LoadedContender:
-    file = model_file(name)
-    _refuse_damage(folder, ["config.json", file])
-    _refuse_unfit(folder / file, task, name)
-    contender = task.contender(name)
+    _refuse_damage(folder, ["config.json", model_file(name)])
+    contender = _build(folder / model_file(name), task, name)
     load_model(folder, name, contender.model)
     contender.model.to(torch.device(device)).eval()
     step = steps_of(folder).get(name)
@@ -143,28 +144,24 @@ def _load(folder: Path, task: Task, name: str, device: str) -> LoadedContender:
     return LoadedContender(contender, folder, step)
 
 
+def _build(file: Path, task: Task, name: str) -> Contender:
+    """The model that the config makes, with memory for no more than the file announces."""
+    announced, layers = read_header(file), task.config.decoder.num_layers
+    if layers > len(announced):  # every layer has weights of its own
+        raise WeightsError(f"{file} holds no {layers} layers", found=f"{len(announced)} tensors")
+    try:
+        with own_randomness(), metered(announced, file):
+            return task.contender(name)
+    except _STUMBLES as error:
+        raise WeightsError(f"{file}: its config makes no model", found=f"{type(error).__name__}: {error}") from None
+
+
 def _refuse_damage(folder: Path, names: list[str]) -> None:
     problem = fault(folder, names)
     if problem is not None:
         raise WeightsError(
             f"checkpoint {folder} is damaged", found=problem, remedy="load another one, or resume the run from the last"
         )
-
-
-def _refuse_unfit(file: Path, task: Task, name: str) -> None:
-    """Compare what the file announces with what the config makes, before memory is taken for either."""
-    announced = read_header(file)
-    layers = task.config.decoder.num_layers
-    if layers > len(announced):  # every layer has weights of its own
-        raise WeightsError(f"{file} holds no {layers} layers", found=f"{len(announced)} tensors")
-    try:
-        with torch.device("meta"):
-            model = task.contender(name).model
-        expected = shapes_of(model.state_dict())
-    except _STUMBLES as error:
-        raise WeightsError(f"{file}: its config makes no model", found=f"{type(error).__name__}: {error}") from None
-    refuse_others(file, announced, expected)
-    refuse_large_buffers(model, file)
 
 
 def _find(folder: Path, name: str, which: str) -> Path:
