@@ -197,9 +197,9 @@ def _recipe(record: RunRecord) -> Mapping[str, Any]:
 
 
 def _making(record: RunRecord) -> list[str]:
-    command = shlex.join(record.command)
+    command = " ".join(shlex.join(record.command).replace("`", "").split())
     versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in record.versions.items())
-    lines = ["```bash", command.replace("`", ""), "```", "", f"- seed {record.seed}, on {plain(record.device)}"]
+    lines = ["```bash", command, "```", "", f"- seed {record.seed}, on {plain(record.device)}"]
     lines += [f"- {versions}"] + ([f"- source commit {code(record.commit)}"] if record.commit else [])
     return [*lines, *(f"- features extracted by {code(made)}" for made in dict.fromkeys(record.made_by.values()))]
 

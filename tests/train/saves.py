@@ -212,8 +212,8 @@ def main(run: str, copies: str, toys: str, steps: str) -> None:
     victim = shutil.copytree(run, folder / "victim", symlinks=True)
     saver.save(victim, 0)
     print("start", time.process_time(), file=sys.stderr)
-    counts = {"kill": kill(saver, victim, 30)}
-    counts["train"] = kill_training(Path(toys), folder / "killed", int(steps), 6)
+    counts = {"kill": kill(saver, victim, 20)}
+    counts["train"] = kill_training(Path(toys), folder / "killed", int(steps), 5)
     faults = Faults(folder)
     counts |= {fault: try_all(saver, faults, fault, Path(run), folder) for fault in ("full", "exit", "lost")}
     assert faults.names == {"open", "mkdir", "symlink", "write", "fsync", "rename"}
