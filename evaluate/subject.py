@@ -19,7 +19,7 @@ from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.place import parse_place
 from ..pipeline.record import RunRecord
 from ..pipeline.store import FeatureStore
-from ..train.inputs import Inputs, readable_rows, resolve_features
+from ..train.inputs import Inputs, readable_rows
 from ..train.loaded import LoadedRun, load_run
 from ..train.nonfinite import finite_rows
 from ..train.run import pick_device, split_examples
@@ -78,7 +78,7 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
         raise ConfigError(f"{run_dir} cannot be evaluated", found=f"task {loaded.config.task}", expected="task ground")
     manifest = _manifest(config, loaded.record)
     store = FeatureStore.open(parse_place(config.store or loaded.record.store, cache=config.store_cache))
-    keys = resolve_features(store, loaded.config, loaded.record)
+    keys = loaded.features_in(store)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(store.reader(key, allow_partial=True)) for name, key in keys.items()}
         loader = loaded.config.loader

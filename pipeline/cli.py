@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it: ``vtt --help`` loads neithe
 zarr. Results go to stdout, everything else to stderr. Exit codes: see :mod:`.errors`.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -11,9 +12,11 @@ from collections.abc import Sequence
 
 import typer
 
-from .commands import bench, demo, doctor, stages, store, sweep, weights, world
+from .commands import bench, demo, doctor, push, stages, store, sweep, weights, world
 from .commands.options import show_warnings
-from .errors import VisualThoughtError
+from .errors import MachineError, VisualThoughtError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 app = typer.Typer(
     name="vtt",
@@ -27,6 +30,7 @@ app = typer.Typer(
 demo.register(app)
 stages.register(app)
 sweep.register(app)
+push.register(app)
 doctor.register(app)
 app.add_typer(world.app, name="world")
 app.add_typer(store.app, name="store")
@@ -44,6 +48,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except VisualThoughtError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"error: the disk is full\n  found:    {error}\n  to do:    free space, re-run", file=sys.stderr)
+        return MachineError.exit_code
     return 0
 
 

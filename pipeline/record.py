@@ -46,6 +46,8 @@ class RunRecord:
     """Python and package versions."""
     commit: str | None = None
     """The source tree's commit, if it has one; ``+changes`` when files differ from it."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """The task's feature names -> the command that extracted the feature, as far as the store's receipts say."""
     schema: int = SCHEMA
     """Version of this file's layout."""
 
@@ -74,10 +76,16 @@ class RunRecord:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Write ``run.json`` under its final name in one step."""
+    """Write ``run.json`` under its final name in one step, durably; OSError leaves what was there, and nothing else."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(record.to_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(record.to_json(), indent=1, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> RunRecord:

@@ -31,6 +31,19 @@ HEADS = {
     "ground": "visual_thought.train.heads.ground:GroundingHead",
 }
 
+MADE_BY = {
+    "z": "xvla",
+    "r": "xvla",
+    "e": "dinov2",
+    "y": "cedirnet",
+    "q": "xvla-attention",
+    "k": "xvla-attention",
+    "v": "xvla-attention",
+    "s": "xvla-attention",
+    "w": "xvla-attention",
+}
+"""Feature names -> the backbone that makes them, for whoever reads a store and misses one."""
+
 TABLES: Mapping[Kind, Mapping[str, str]] = {"backbone": BACKBONES, "task": TASKS, "head": HEADS}
 
 

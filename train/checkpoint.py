@@ -8,31 +8,32 @@
         training_state/<name>.safetensors         optimiser moments, one file a contender
         training_state/weights/<name>.safetensors the weights that take the steps, where the above are their average
         training_state/state.json                 step and best values
+        steps.json                                after how many steps each contender's weights were taken
         files.json                                size and sha256 of the files above; written last
       last  best  best-<control>                  links into checkpoints/
 
 Everything random follows from (seed, step), so no generator has a state to be kept.
 """
 
-import hashlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..pipeline.errors import WeightsError
-from .optimizer import named_trainable
+from ..pipeline.errors import StoreMismatch, WeightsError
+from ..pipeline.spec import differences
+from .bounds import LIST, describe, fault, read_json, read_tensors, shapes_of
+from .folder import point, publish, set_aside
+from .moments import moment_shapes, moments, set_moments
 
 HEAD = "head"
+STEPS = "steps.json"
 
 
 @dataclass(frozen=True)
@@ -96,51 +97,70 @@ def write_checkpoint(
     """Write one checkpoint under a temporary name and rename it; then move the ``last`` and ``best`` links.
 
     A contender's average, where it has one, is saved as its model, and the model's own weights with the moments.
+
+    Raises:
+        MachineError: the disk is full or failed; every link still leads to a whole checkpoint.
     """
     final = checkpoint_dir(run_dir, step)
-    temporary = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}"
-    (temporary / "training_state").mkdir(parents=True)
-    for name, model in {**models, **(averages or {})}.items():
-        save_tensors(temporary / model_file(name), model.state_dict())
-    for name in averages or {}:
-        save_tensors(temporary / weights_file(name), models[name].state_dict())
-    for name, optimizer in optimizers.items():
-        save_tensors(temporary / "training_state" / f"{name}.safetensors", moments(models[name], optimizer))
+    final.parent.mkdir(parents=True, exist_ok=True)
     state = {"step": step, "best": {name: asdict(value) for name, value in best.items()}}
-    (temporary / "training_state" / "state.json").write_text(json.dumps(state, indent=1))
-    (temporary / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
-    (temporary / "files.json").write_text(json.dumps(_digests(temporary), indent=1))
-    _sync(temporary)
-    if final.exists():  # a damaged or older checkpoint of the same step
-        final.rename(final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}")
-    temporary.rename(final)
-    _sync_folder(final.parent)
-    _link(run_dir / "last", final)
+
+    def parts() -> Iterator[tuple[str, bytes]]:
+        for name, model in {**models, **(averages or {})}.items():
+            yield model_file(name), tensor_bytes(model.state_dict())
+        for name in averages or {}:
+            yield weights_file(name), tensor_bytes(models[name].state_dict())
+        for name, optimizer in optimizers.items():
+            yield f"training_state/{name}.safetensors", tensor_bytes(moments(models[name], optimizer))
+        yield "training_state/state.json", json_bytes(state)
+        yield STEPS, json_bytes(dict.fromkeys(models, step))
+        yield "config.json", json_bytes(config)
+
+    publish(final, listed(parts()))
+    point(run_dir / "last", final)
     for name, value in best.items():
         if value.step == step:
-            _link(run_dir / link_name(name), final)
+            point(run_dir / link_name(name), final)
     return final
+
+
+def listed(files: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """The files of a checkpoint, and after them the list that says what each should be."""
+    said = {}
+    for name, data in files:
+        said[name] = describe(data)
+        yield name, data
+    yield LIST, json_bytes(said)
 
 
 def relink(run_dir: Path, last: Path, best: Mapping[str, Best]) -> None:
     """Point every link at what a resumed run knows; checkpoints newer than ``last`` are set aside."""
+    point(run_dir / "last", last)
+    for name, value in best.items():
+        point(run_dir / link_name(name), checkpoint_dir(run_dir, value.step))
+    known = {link_name(name) for name in best}
+    for link in run_dir.glob("best*"):
+        if link.is_symlink() and link.name not in known:  # of a validation that this run has not come to yet
+            link.unlink()
     for path in checkpoints(run_dir):
         if int(path.name) > int(last.name):
-            path.rename(path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}")
-    _link(run_dir / "last", last)
-    for name, value in best.items():
-        _link(run_dir / link_name(name), checkpoint_dir(run_dir, value.step))
+            set_aside(path)
 
 
 def prune(run_dir: Path, keep_last: int, kept: Callable[[int], bool]) -> None:
-    """Remove old checkpoints: all but the newest ``keep_last``, those with a link, and those that are ``kept``."""
-    folder = run_dir / "checkpoints"
+    """Remove old checkpoints: all but the newest ``keep_last``, those with a link, and those that are ``kept``.
+
+    A checkpoint loses its name before its files, so that a numbered folder is always whole.
+    """
     linked = {path.resolve() for path in run_dir.iterdir() if path.is_symlink()}
     for path in checkpoints(run_dir)[keep_last:]:
         if path.resolve() not in linked and not kept(int(path.name)):
-            shutil.rmtree(path)
-    for path in folder.glob(".[0-9]*"):
+            set_aside(path)
+    for path in (run_dir / "checkpoints").glob(".[0-9]*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in run_dir.glob(".*"):
+        if path.is_symlink():  # of a process that died before it was renamed
+            path.unlink()
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
@@ -150,26 +170,48 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted(names, key=lambda path: int(path.name), reverse=True)
 
 
-def fault(path: Path) -> str | None:
-    """Why a checkpoint cannot be used, or None: every file is there, whole, and no other than was written."""
-    try:
-        expected = json.loads((path / "files.json").read_text())
-        found = {name: _digest(path / name) for name in expected}
-    except (OSError, ValueError) as error:
-        return str(error)
-    wrong = [name for name in expected if found[name] != expected[name]]
-    return f"{', '.join(wrong)} is not what was written" if wrong else None
-
-
 def newest_valid(run_dir: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is whole, and what was wrong with the newer ones."""
+    """The newest checkpoint that is whole, and what was wrong with the newer ones.
+
+    Raises:
+        WeightsError, StoreMismatch: it is whole, and of another task or other features than the run.
+    """
     problems: list[str] = []
     for path in checkpoints(run_dir):
         problem = fault(path)
         if problem is None:
+            refuse_foreign(run_dir, path)
             return path, problems
         problems.append(f"checkpoint {path.name} is damaged: {problem}")
     return None, problems
+
+
+def refuse_foreign(run_dir: Path, path: Path) -> None:
+    """Refuse a checkpoint that was put into the folder of a run it does not belong to.
+
+    Raises:
+        WeightsError: it is of another task.
+        StoreMismatch: it was trained on other features; says in what they differ.
+    """
+    if not (run_dir / "run.json").exists():
+        return
+    run, own = read_json(run_dir / "run.json"), read_json(path / "config.json")
+    if own.get("task") != run.get("task"):
+        raise WeightsError(
+            f"the checkpoint {path} is of another task",
+            found=own.get("task"),
+            expected=run.get("task"),
+            remedy="move it to the run it belongs to",
+        )
+    features, others = ({key: spec["compute"] for key, spec in one["features"].items()} for one in (run, own))
+    changed = differences(others, features)
+    if changed:
+        raise StoreMismatch(
+            f"the checkpoint {path} was trained on other features than its run",
+            found=changed,
+            expected="the features that run.json names",
+            remedy="move it to the run it belongs to",
+        )
 
 
 def restore(
@@ -187,9 +229,13 @@ def restore(
         load_model(path, name, average)
     for name, model in models.items():
         load_weights(path / (weights_file(name) if name in (averages or {}) else model_file(name)), model)
-        set_moments(model, optimizers[name], _load(path / "training_state" / f"{name}.safetensors"))
-    state = json.loads((path / "training_state" / "state.json").read_text())
-    return {name: Best(**value) for name, value in state["best"].items()}
+        file = path / "training_state" / f"{name}.safetensors"
+        set_moments(model, optimizers[name], read_tensors(file, moment_shapes(file, model)))
+    state = read_json(path / "training_state" / "state.json")
+    try:
+        return {name: Best(int(value["step"]), float(value["value"])) for name, value in state["best"].items()}
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise WeightsError(f"{path} does not say which checkpoints were best", found=error) from None
 
 
 def load_model(path: Path, name: str, model: nn.Module) -> None:
@@ -199,10 +245,15 @@ def load_model(path: Path, name: str, model: nn.Module) -> None:
 
 def load_weights(file: Path, model: nn.Module) -> None:
     """Load a file of weights into a model of the same shape; raises WeightsError."""
-    try:
-        model.load_state_dict(_load(file), strict=True)
-    except RuntimeError as error:
-        raise WeightsError(f"{file} holds the weights of another model", found=error) from None
+    model.load_state_dict(read_tensors(file, shapes_of(model.state_dict())), strict=True)
+
+
+def steps_of(path: Path) -> dict[str, int]:
+    """After how many steps each contender's weights were taken; raises WeightsError."""
+    found = read_json(path / STEPS)
+    if not isinstance(found, dict) or not all(type(step) is int for step in found.values()):
+        raise WeightsError(f"{path / STEPS} does not say after how many steps", found=found)
+    return found
 
 
 def model_file(contender: str) -> str:
@@ -215,69 +266,12 @@ def weights_file(contender: str) -> str:
     return f"training_state/weights/{contender}.safetensors"
 
 
-def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as flat tensors, ``<moment>/<parameter name>``."""
-    return {
-        f"{moment}/{name}": value
-        for name, parameter in named_trainable(model)
-        for moment, value in optimizer.state[parameter].items()
-    }
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """A safetensors file."""
+    data: bytes = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    return data
 
 
-def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
-    """The inverse of :func:`moments`."""
-    for name, parameter in named_trainable(model):
-        for key, value in flat.items():
-            moment, _, owner = key.partition("/")
-            if owner == name:
-                optimizer.state[parameter][moment] = value.to(parameter.device)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read", found=error) from None
-    return tensors
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _digests(folder: Path) -> dict[str, dict[str, Any]]:
-    return {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _sync(folder: Path) -> None:
-    for path in _files(folder):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _link(link: Path, target: Path) -> None:
-    """Point a relative link at a checkpoint in one step: a new link, renamed over the old one."""
-    temporary = link.with_name(f".{link.name}.{uuid.uuid4().hex[:8]}")
-    temporary.symlink_to(target.relative_to(link.parent))
-    temporary.replace(link)
+def json_bytes(value: Any) -> bytes:
+    """A JSON file for people and programs."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

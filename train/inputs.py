@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Int
 
 from ..pipeline.config import to_plain
+from ..pipeline.errors import ConfigError
 from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.record import RunRecord, command_line, installed_versions, source_commit
 from ..pipeline.spec import FeatureSpec
 from ..pipeline.store import FeatureStore
 from ..pipeline.store.reader import RowReader
 from .config import TrainConfig
+from .features import making_commands, refuse_absent_features
 from .nonfinite import finite_rows
 from .skipped import admit
 from .tasks.base import Examples
@@ -52,11 +54,14 @@ def open_inputs(config: TrainConfig, earlier: RunRecord | None) -> Iterator[Inpu
     """Open what the config names; ``earlier`` is the record of the run to resume.
 
     Raises:
-        StoreError, ConfigError, ManifestError: it cannot be opened, or a name means several features.
+        StoreError, ConfigError, ManifestError: it cannot be opened, a name means several features or none, or the run
+            to resume is of another task.
         StoreIncomplete: a feature is only partly extracted, or without its damaged episodes, and the config does not
             allow that.
         StoreCorrupt: a feature holds NaN or infinite numbers, and the config does not leave them out.
     """
+    if earlier is not None:
+        refuse_other_task(earlier, config)
     store = FeatureStore.open(config.store)
     keys = resolve_features(store, config, earlier)
     manifest = load_manifest(config.manifest)
@@ -83,12 +88,26 @@ def open_inputs(config: TrainConfig, earlier: RunRecord | None) -> Iterator[Inpu
 def resolve_features(store: FeatureStore, config: TrainConfig, earlier: RunRecord | None) -> dict[str, str]:
     """The store's key of every feature the recipe names.
 
-    A fingerprint that the recipe or the resumed run names must be the store's (StoreMismatch otherwise).
+    Raises:
+        ConfigError: the store has no such feature, or several; says what is there and how it would be made.
+        StoreMismatch: its fingerprint is not the one that the recipe or the resumed run names.
     """
+    refuse_absent_features(store, config)
     expected: dict[str, Any] = dict(config.fingerprints)
     if earlier is not None:
         expected |= {name: spec["compute"] for name, spec in earlier.features.items()}
     return {name: store.resolve(feature, fingerprint=expected.get(name)) for name, feature in config.features.items()}
+
+
+def refuse_other_task(earlier: RunRecord, config: TrainConfig) -> None:
+    """ConfigError if the run to resume learned another task; everything else is compared once the inputs are open."""
+    if earlier.task != config.task:
+        raise ConfigError(
+            f"the run in {config.out} is of another task",
+            found=f"task {earlier.task}",
+            expected=f"task {config.task}, which the recipe names",
+            remedy="resume it with its own recipe, or choose another --out",
+        )
 
 
 def readable_rows(store: FeatureStore, key: str, reader: RowReader) -> pa.Table:
@@ -122,13 +141,13 @@ def describe_run(
         command=command_line(),
         versions=installed_versions(),
         commit=source_commit(),
+        made_by=making_commands(inputs.store, inputs.keys),
     )
 
 
 def summary(record: RunRecord) -> dict[str, Any]:
-    """What every checkpoint says of its run: enough to rebuild the models and to know their features."""
-    data = record.to_json()
-    return {key: data[key] for key in ("task", "config", "features", "fingerprints")}
+    """What every checkpoint says of its run: all of it, so that the checkpoint's folder is enough to reload it."""
+    return record.to_json()
 
 
 def _described(splits: Mapping[str, Int[np.ndarray, " m"]], examples: Examples) -> dict[str, dict[str, Any]]:

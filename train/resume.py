@@ -1,6 +1,7 @@
 """Starting a run folder, or continuing the one that is there."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..pipeline.config import build, to_plain
@@ -24,7 +25,7 @@ def earlier_run(config: TrainConfig) -> RunRecord | None:
     """The record of the run to resume; None for a new run; ConfigError if ``out`` is taken."""
     if config.resume and (config.out / "run.json").exists():
         return read_record(config.out / "run.json")
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
+    if config.out.exists() and (not config.out.is_dir() or any(map(_is_kept, config.out.iterdir()))):
         holds = "a run" if (config.out / "run.json").exists() else "other files"
         raise ConfigError(
             f"the run folder {config.out} is taken",
@@ -33,6 +34,11 @@ def earlier_run(config: TrainConfig) -> RunRecord | None:
             remedy="continue that run with --resume, or choose another --out",
         )
     return None
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a name in a run folder is somebody's, and not what was left by a death before the first file."""
+    return not path.name.startswith(".run.json.")
 
 
 def begin(

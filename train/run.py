@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from ..pipeline.manifest import DatasetManifest, assign_splits
 from . import checkpoint
 from .averages import average_of
 from .boards import Board, Guarded, TensorBoard, Wandb
+from .card import carded
 from .checkpoint import HEAD, Best, Checkpoint
 from .compiled import compile_terms
 from .config import TrainConfig
@@ -37,7 +39,7 @@ LOG = logging.getLogger(__name__)
 def train(config: TrainConfig) -> Checkpoint:
     """Train a head and its controls from cached features, in one pass over shared batches.
 
-    Writes ``run.json``, ``metrics.jsonl`` and ``checkpoints/`` into ``config.out``; see :mod:`.checkpoint`.
+    Writes ``run.json``, ``metrics.jsonl``, ``checkpoints/`` and a card into ``config.out``; see :mod:`.checkpoint`.
 
     Raises:
         ConfigError: the run folder holds a run, a key cannot be meant, or a feature name is ambiguous.
@@ -71,8 +73,9 @@ def _train(config: TrainConfig, team: Team) -> Checkpoint:
                 LOG.warning(note)
                 journal.note(start, note)
             run = Run(config, task, racers, data, journal, device, summary(record), team)
-            if not out_of_patience(run, start):
-                run_steps(run, start)
+            with carded(config.out) if team.main else nullcontext():
+                if not out_of_patience(run, start):
+                    run_steps(run, start)
     done = finished(config.out, bests_of(racers)) if team.main else None
     return cast(Checkpoint, team.share(done))
 

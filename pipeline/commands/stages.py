@@ -1,12 +1,16 @@
 """``vtt extract``, ``vtt train``, ``vtt eval``: the three stages."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, VisualThoughtError
 from .options import JsonFlag, answer, hash_cache, lerobot_home, named, store_cache, store_place
+from .push import Private, PushTo
+
+if TYPE_CHECKING:
+    from ...train.checkpoint import Checkpoint
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -138,6 +142,11 @@ def train(
         bool, typer.Option("--allow-nan", help="Train without the rows that are NaN or infinite.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    push_to_hub: PushTo = None,
+    private: Private = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --push-to-hub: train, then only print what would be uploaded.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a head and its controls from cached features; never loads a backbone. LeRobot's habit works too:
@@ -147,6 +156,7 @@ def train(
     from ...train.processes import leads
     from ...train.run import train as run_train
 
+    _refuse_push(push_to_hub, private=private, dry_run=dry_run)
     changes = [*(overrides or []), *_dotted(context.args)]
     if as_json:
         changes.append("progress=false")
@@ -158,8 +168,34 @@ def train(
         changes.append("loader.allow_nan=true")
     config = build_config(recipe, changes, store=store_place(store), manifest=manifest, out=out, resume=resume)
     done = run_train(config)
-    if leads():  # of several processes, one answers
+    if not leads():  # of several processes, one answers
+        return
+    if push_to_hub is None:
         answer(done.to_json(), done.render(), as_json)
+        return
+    _answer_and_push(done, push_to_hub, private=private, dry_run=dry_run, as_json=as_json)
+
+
+def _refuse_push(repo: str | None, *, private: bool, dry_run: bool) -> None:
+    """What is wrong with a push is said before hours of training."""
+    from ...train.share import refuse_repo_name
+
+    if repo is not None:
+        refuse_repo_name(repo)
+    elif private or dry_run:
+        raise ConfigError("--private and --dry-run belong to --push-to-hub", remedy="add --push-to-hub OWNER/NAME")
+
+
+def _answer_and_push(done: "Checkpoint", repo: str, *, private: bool, dry_run: bool, as_json: bool) -> None:
+    """Print what the training came to whether or not the upload succeeds."""
+    from ...train.share import push
+
+    try:
+        pushed = push(done.run_dir, repo, private=private, dry_run=dry_run)
+    except VisualThoughtError as error:
+        answer(done.to_json() | {"push": {"error": str(error)}}, done.render(), as_json)
+        raise
+    answer(done.to_json() | {"push": pushed.to_json()}, f"{done.render()}\n{pushed.render()}", as_json)
 
 
 def evaluate(

@@ -1,12 +1,12 @@
 """The card of a store in a dataset repository: what the features are, what made them, and how to read them."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..manifest import DatasetManifest
+from ..markdown import code, licence_fields, plain
 from ..place import StoreUrl
 from ..spec import FeatureSpec
 from ..words import counted
@@ -15,7 +15,6 @@ from .selection import Parcel
 from .store import FeatureStore
 
 MARK = "<!-- written by vtt store push; remove this line to keep your own changes -->"
-_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "cc0-1.0")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def write_card(
         manifest: of the dataset, for its licence and whether a simulation made it.
     """
     name = str(url).rpartition("/")[2].partition("@")[0]
-    lines = [*_header(name, manifest), MARK, "", f"# {_plain(name)}", "", _opening(features, manifest), ""]
+    lines = [*_header(name, manifest), MARK, "", f"# {plain(name)}", "", _opening(features, manifest), ""]
     lines += ["## Features", "", *_table(features), "", "## Rows", "", *map(_rows_line, rows), ""]
     lines += ["## Made by", "", *(line for feature in features for line in _made_by(feature.spec)), ""]
     lines += ["## Licence", "", _licence(manifest), "", "## How to read it", "", *_reading(url, features)]
@@ -88,8 +87,7 @@ def write_card(
 def _header(name: str, manifest: DatasetManifest | None) -> list[str]:
     said: dict[str, Any] = {"pretty_name": name, "tags": ["robotics", "features", "visual-thought"], "viewer": False}
     if manifest is not None:
-        known = manifest.licence.lower()
-        said |= {"license": known} if known in _LICENCES else {"license": "other", "license_name": _slug(known)}
+        said |= licence_fields(manifest.licence)
         said["tags"] = [*said["tags"], *(["simulation"] if manifest.simulated else [])]
     return ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()), "---", ""]
 
@@ -108,29 +106,29 @@ def _table(features: Sequence[CardFeature]) -> list[str]:
     lines = ["| feature | rows | per | shape | tier | size | fingerprint |", "|---|---|---|---|---|---|---|"]
     for feature in features:
         spec = feature.spec
-        cells = [_code(spec.key), str(feature.rows), spec.per, " x ".join(map(str, spec.shape)), spec.tier]
-        cells += [readable_bytes(feature.bytes), _code(spec.fingerprint)]
+        cells = [code(spec.key), str(feature.rows), spec.per, " x ".join(map(str, spec.shape)), spec.tier]
+        cells += [readable_bytes(feature.bytes), code(spec.fingerprint)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 def _rows_line(rows: CardRows) -> str:
-    cameras = ", ".join(map(_code, rows.cameras))
-    return f"- {_code(rows.repo_id)} at {_code(rows.revision)}: {rows.episodes} episodes, cameras {cameras}"
+    cameras = ", ".join(map(code, rows.cameras))
+    return f"- {code(rows.repo_id)} at {code(rows.revision)}: {rows.episodes} episodes, cameras {cameras}"
 
 
 def _made_by(spec: FeatureSpec) -> list[str]:
     """Everything in the computation, field by field: backbone, revision, weights, tap, image, numerics."""
-    return [f"- {_code(spec.key)}", *_fields(spec.compute, "  ")]
+    return [f"- {code(spec.key)}", *_fields(spec.compute, "  ")]
 
 
 def _fields(value: Any, indent: str) -> list[str]:
     lines = []
     for key, item in sorted(value.items()):
         if isinstance(item, dict):
-            lines += [f"{indent}- {_plain(key)}", *_fields(item, indent + "  ")]
+            lines += [f"{indent}- {plain(key)}", *_fields(item, indent + "  ")]
         else:
-            lines.append(f"{indent}- {_plain(key)}: {_code(item)}")
+            lines.append(f"{indent}- {plain(key)}: {code(item)}")
     return lines
 
 
@@ -138,25 +136,12 @@ def _licence(manifest: DatasetManifest | None) -> str:
     if manifest is None:
         return "Not stated. The licences of the dataset and of the backbone's weights hold for what was made from them."
     return (
-        f"The dataset {_code(manifest.repo_id)}: {_plain(manifest.licence)}. "
+        f"The dataset {code(manifest.repo_id)}: {plain(manifest.licence)}. "
         "The licence of the backbone's weights holds as well."
     )
 
 
 def _reading(url: StoreUrl | str, features: Sequence[CardFeature]) -> list[str]:
     key = features[0].spec.key if features else "z"
-    code = ["import visual_thought", f"store = visual_thought.FeatureStore.open({json.dumps(str(url))})"]
-    return ["```python", *code, f"rows = store.read({json.dumps(key)}, [0, 1, 2])  # store.index(…) says whose", "```"]
-
-
-def _code(value: object) -> str:
-    """As code in a table cell: nothing in it can be markup."""
-    return "`" + re.sub(r"[`|\s]+", " ", str(value)).strip() + "`"
-
-
-def _plain(value: object) -> str:
-    return re.sub(r"[^\w .,:()/+—-]+", " ", str(value)).strip()
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text).strip("-")[:60] or "unknown"
+    lines = ["import visual_thought", f"store = visual_thought.FeatureStore.open({json.dumps(str(url))})"]
+    return ["```python", *lines, f"rows = store.read({json.dumps(key)}, [0, 1, 2])  # store.index(…) says whose", "```"]

@@ -144,19 +144,30 @@ class HubRemote:
             return Path(path).read_bytes()
 
     def _ask[T](self, call: Callable[[], T]) -> T:
-        from huggingface_hub import errors
+        return ask_hub(call, url=self.url, patience=self._patience)
 
-        try:
-            return self._patience.run(call, url=self.url, transient=_transient)
-        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-            raise StoreError(f"{self.url} is not there, or not for us", found=said(error), remedy=_LOG_IN) from None
-        except errors.EntryNotFoundError:
-            raise
-        except errors.OfflineModeIsEnabled as error:
-            raise MachineError(f"{self.url} cannot be reached offline", found=said(error)) from None
-        except errors.HfHubHTTPError as error:
-            kind = MachineError if error.response.status_code in (401, 403) else StoreError
-            raise kind(f"{self.url} refuses", found=said(error), remedy=_LOG_IN) from None
+
+def ask_hub[T](call: Callable[[], T], *, url: str, patience: Patience) -> T:
+    """What a call of the Hub's client returns, asked again while an error may pass.
+
+    Raises:
+        StoreError: there is no such repository, or it refuses.
+        MachineError: the Hub does not answer, does not let us in, or the machine is offline.
+        EntryNotFoundError: the client's own, for a file that is not there.
+    """
+    from huggingface_hub import errors
+
+    try:
+        return patience.run(call, url=url, transient=_transient)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise StoreError(f"{url} is not there, or not for us", found=said(error), remedy=_LOG_IN) from None
+    except errors.EntryNotFoundError:
+        raise
+    except errors.OfflineModeIsEnabled as error:
+        raise MachineError(f"{url} cannot be reached offline", found=said(error)) from None
+    except errors.HfHubHTTPError as error:
+        kind = MachineError if error.response.status_code in (401, 403) else StoreError
+        raise kind(f"{url} refuses", found=said(error), remedy=_LOG_IN) from None
 
 
 def _transient(error: Exception) -> bool:

@@ -231,7 +231,12 @@ def _refuse(place: Place, named: Mapping[str, FeatureSpec], expected: str | Mapp
     """StoreMismatch, field by field where the expected computation is known."""
     if isinstance(expected, str):
         found = [f"{key} has {spec.fingerprint}" for key, spec in named.items()]
-        raise StoreMismatch(f"{place} has this feature made by something else", found=found, expected=expected)
+        raise StoreMismatch(
+            f"{place} has this feature made by something else",
+            found=found,
+            expected=expected,
+            remedy="name the store that belongs to the recipe, or correct its `fingerprints`",
+        )
     lines = [f"{key}: {line}" for key, spec in named.items() for line in differences(spec.compute, expected)]
     raise StoreMismatch(
         f"{place} has this feature made by something else",

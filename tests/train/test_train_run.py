@@ -75,6 +75,7 @@ def test_a_run_folder_holds_what_it_should(finished):
     run = finished.run_dir
     names = {path.name for path in run.iterdir()}
     assert names == {
+        "README.md",
         "run.json",
         "metrics.jsonl",
         "checkpoints",

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoint import checkpoints, fault
+from ..bounds import fault
+from ..checkpoint import checkpoints
 
 
 def common_step(run_dirs: Sequence[Path]) -> int:

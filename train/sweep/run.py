@@ -6,6 +6,7 @@ from pathlib import Path
 from ...pipeline.config import to_plain
 from ...pipeline.errors import ConfigError, Interrupted
 from ...pipeline.interrupt import Stop, stop_on_signals
+from ..card import update_card
 from .config import SweepConfig
 from .member import Member, earlier_failure
 from .passes import run_pass
@@ -65,6 +66,7 @@ def _after(member: Member, config: SweepConfig) -> Outcome:
     if member.failure is not None:
         return Outcome(run.cell, run.config.seed, "failed", *told, reason=member.failure)
     done = member.result()
+    update_card(run.config.out)
     return Outcome(run.cell, run.config.seed, "finished", *told, done.step, done.metrics)
 
 

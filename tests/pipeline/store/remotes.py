@@ -195,8 +195,10 @@ def hub_server(hub):
             if parent and parent != hub.sha(repo):
                 self.send(412, {"error": "A commit has happened since"})
                 return
-            files = [line["value"] for line in lines[1:]]
+            files = [line["value"] for line in lines[1:] if line["key"] == "file"]
             hub.add(repo, {file["path"]: base64.b64decode(file["content"]) for file in files})
+            for gone in (line["value"]["path"] for line in lines[1:] if line["key"] == "deletedFile"):
+                del hub.head(repo)[gone]
             if hub.lose_replies:
                 hub.lose_replies -= 1
                 self.close_connection = True
@@ -209,8 +211,10 @@ def hub_server(hub):
         def do_GET(self):
             url = urlsplit(self.path)
             parts = unquote(url.path).strip("/").split("/")
-            if parts[0] == "datasets":  # datasets/<user>/<name>/resolve/<revision>/<path>
-                self.file("/".join(parts[1:3]), parts[4], "/".join(parts[5:]))
+            if parts[0] == "datasets":  # datasets/<user>/<name>/resolve/<revision>/<path>; a model has no first word
+                parts = parts[1:]
+            if len(parts) > 4 and parts[2] == "resolve":
+                self.file("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
                 return
             repo = "/".join(parts[2:4])
             if repo not in hub.commits:

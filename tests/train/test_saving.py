@@ -1,0 +1,112 @@
+"""A crash or a full disk while saving: every link leads to a whole checkpoint, and the next process goes on."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from grounding_toys import config_for
+
+from visual_thought.pipeline.errors import MachineError
+from visual_thought.train.checkpoint import checkpoint_dir, relink, restore
+from visual_thought.train.config import OptimizerConfig
+from visual_thought.train.loaded import load_run
+from visual_thought.train.optimizer import make_optimizer
+from visual_thought.train.run import train
+
+STEPS, HALF = 16, 8
+MEMORY = "/dev/shm"
+"""A process that is killed is no power failure: what it wrote is there, on a disk or in memory."""
+
+OPTIONS = {"controls": [], "steps": STEPS, "eval_freq": 1, "keep_last": STEPS}
+
+
+@pytest.fixture(scope="module")
+def finished(toys_once, tmp_path_factory):
+    """A run that kept the checkpoint of every step."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return train(config_for(toys_once, str(out), **OPTIONS)).run_dir
+
+
+@pytest.fixture(scope="module")
+def counts(toys_once, finished, tmp_path_factory):
+    """What became of many processes that died while they saved, and the folder they left."""
+    copies = Path(tempfile.mkdtemp(dir=MEMORY)) if os.access(MEMORY, os.W_OK) else tmp_path_factory.mktemp("copies")
+    bare = shutil.copytree(finished, copies / "bare", symlinks=True)
+    for path in (bare / "checkpoints").iterdir():
+        if path != (bare / "best").resolve():
+            shutil.rmtree(path)
+    (bare / "last").unlink()
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("saves.py")), bare, copies, toys_once, STEPS]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    yield json.loads(done.stdout) | {"copies": copies}
+    shutil.rmtree(copies)
+
+
+def weights(run: Path, link: str) -> bytes:
+    return (run / link / "model.safetensors").read_bytes()
+
+
+def test_a_fault_at_any_operation_leaves_links_that_load_and_the_next_save_goes_through(counts):
+    assert counts["full"] == counts["exit"] > 30
+    assert counts["lost"] >= counts["exit"]
+
+
+def test_processes_killed_at_any_moment_of_saving_leave_links_that_load(counts):
+    assert counts["kill"] >= 5  # so many died in the middle of one
+
+
+def test_a_training_killed_again_and_again_ends_with_the_same_bits(finished, counts):
+    assert counts["train"] >= 4
+    for link in ("last", "best"):
+        assert weights(counts["copies"] / "killed", link) == weights(finished, link)
+
+
+@contextmanager
+def files_no_longer_than(size: int):
+    """No file of this process may grow beyond that many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def stopped_at(run: Path, step: int) -> None:
+    """Make a finished run one that was stopped after a step."""
+    loaded = load_run(run, step)
+    path = checkpoint_dir(run, step)
+    optimizer = make_optimizer(loaded.model, OptimizerConfig(lr=1.0))
+    relink(run, path, restore(path, {"head": loaded.model}, {"head": optimizer}))
+
+
+def test_a_disk_that_is_full_ends_a_training_which_goes_on_later(toys_once, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    stopped_at(run, HALF)
+    config = config_for(toys_once, str(run), **OPTIONS, resume=True)
+    largest = max(path.stat().st_size for path in (run / "last" / "training_state").iterdir())
+    with files_no_longer_than(largest - 1), pytest.raises(MachineError, match="no room for") as caught:
+        train(config)
+    assert caught.value.exit_code == 5
+    assert "--resume" in str(caught.value)
+    assert load_run(run, "last").head.step == HALF
+    assert load_run(run).head.step <= HALF
+    train(config)
+    assert weights(run, "last") == weights(finished, "last")
+    assert weights(run, "best") == weights(finished, "best")
+
+
+def test_a_death_before_the_first_file_does_not_take_the_folder(toys_once, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".run.json.123").write_text('{"task": "gro')
+    assert train(config_for(toys_once, str(out), controls=[], steps=2)).step == 2
