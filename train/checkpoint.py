@@ -6,6 +6,7 @@
         model.safetensors  config.json            the head; config.json rebuilds it without the store
         controls/<name>.safetensors               its controls
         training_state/<name>.safetensors         optimiser moments, one file a contender
+        training_state/weights/<name>.safetensors the weights that take the steps, where the above are their average
         training_state/state.json                 step and best values
         steps.json                                after how many steps each contender's weights were taken
         files.json                                size and sha256 of the files above; written last
@@ -25,8 +26,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..pipeline.errors import StoreMismatch, WeightsError
-from ..pipeline.spec import differences
+from ..pipeline.errors import WeightsError
+from .belonging import refuse_foreign
 from .bounds import LIST, describe, fault, read_json, read_tensors, shapes_of
 from .folder import point, publish, set_aside
 from .moments import moment_shapes, moments, set_moments
@@ -91,8 +92,11 @@ def write_checkpoint(
     optimizers: Mapping[str, torch.optim.Optimizer],
     best: Mapping[str, Best],
     config: Mapping[str, Any],
+    averages: Mapping[str, nn.Module] | None = None,
 ) -> Path:
     """Write one checkpoint under a temporary name and rename it; then move the ``last`` and ``best`` links.
+
+    A contender's average, where it has one, is saved as its model, and the model's own weights with the moments.
 
     Raises:
         MachineError: the disk is full or failed; every link still leads to a whole checkpoint.
@@ -102,8 +106,10 @@ def write_checkpoint(
     state = {"step": step, "best": {name: asdict(value) for name, value in best.items()}}
 
     def parts() -> Iterator[tuple[str, bytes]]:
-        for name, model in models.items():
+        for name, model in {**models, **(averages or {})}.items():
             yield model_file(name), tensor_bytes(model.state_dict())
+        for name in averages or {}:
+            yield weights_file(name), tensor_bytes(models[name].state_dict())
         for name, optimizer in optimizers.items():
             yield f"training_state/{name}.safetensors", tensor_bytes(moments(models[name], optimizer))
         yield "training_state/state.json", json_bytes(state)
@@ -180,44 +186,21 @@ def newest_valid(run_dir: Path) -> tuple[Path | None, list[str]]:
     return None, problems
 
 
-def refuse_foreign(run_dir: Path, path: Path) -> None:
-    """Refuse a checkpoint that was put into the folder of a run it does not belong to.
-
-    Raises:
-        WeightsError: it is of another task.
-        StoreMismatch: it was trained on other features; says in what they differ.
-    """
-    if not (run_dir / "run.json").exists():
-        return
-    run, own = read_json(run_dir / "run.json"), read_json(path / "config.json")
-    if own.get("task") != run.get("task"):
-        raise WeightsError(
-            f"the checkpoint {path} is of another task",
-            found=own.get("task"),
-            expected=run.get("task"),
-            remedy="move it to the run it belongs to",
-        )
-    features, others = ({key: spec["compute"] for key, spec in one["features"].items()} for one in (run, own))
-    changed = differences(others, features)
-    if changed:
-        raise StoreMismatch(
-            f"the checkpoint {path} was trained on other features than its run",
-            found=changed,
-            expected="the features that run.json names",
-            remedy="move it to the run it belongs to",
-        )
-
-
 def restore(
-    path: Path, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+    path: Path,
+    models: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    averages: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, Best]:
     """Load weights and optimiser moments in place; returns the best values so far.
 
     Raises:
         WeightsError: the checkpoint holds other contenders or shapes.
     """
+    for name, average in (averages or {}).items():
+        load_model(path, name, average)
     for name, model in models.items():
-        load_model(path, name, model)
+        load_weights(path / (weights_file(name) if name in (averages or {}) else model_file(name)), model)
         file = path / "training_state" / f"{name}.safetensors"
         set_moments(model, optimizers[name], read_tensors(file, moment_shapes(file, model)))
     state = read_json(path / "training_state" / "state.json")
@@ -229,7 +212,12 @@ def restore(
 
 def load_model(path: Path, name: str, model: nn.Module) -> None:
     """Load one contender's weights into a model of the same shape; raises WeightsError."""
-    model.load_state_dict(read_tensors(path / model_file(name), shapes_of(model.state_dict())), strict=True)
+    load_weights(path / model_file(name), model)
+
+
+def load_weights(file: Path, model: nn.Module) -> None:
+    """Load a file of weights into a model of the same shape; raises WeightsError."""
+    model.load_state_dict(read_tensors(file, shapes_of(model.state_dict())), strict=True)
 
 
 def steps_of(path: Path) -> dict[str, int]:
@@ -243,6 +231,11 @@ def steps_of(path: Path) -> dict[str, int]:
 def model_file(contender: str) -> str:
     """Where a contender's weights lie inside a checkpoint."""
     return "model.safetensors" if contender == HEAD else f"controls/{contender}.safetensors"
+
+
+def weights_file(contender: str) -> str:
+    """Where the weights that take the steps lie, if those of :func:`model_file` are their average."""
+    return f"training_state/weights/{contender}.safetensors"
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
