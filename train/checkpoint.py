@@ -26,8 +26,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..pipeline.errors import StoreMismatch, WeightsError
-from ..pipeline.spec import differences
+from ..pipeline.errors import WeightsError
+from .belonging import refuse_foreign
 from .bounds import LIST, describe, fault, read_json, read_tensors, shapes_of
 from .folder import point, publish, set_aside
 from .moments import moment_shapes, moments, set_moments
@@ -184,34 +184,6 @@ def newest_valid(run_dir: Path) -> tuple[Path | None, list[str]]:
             return path, problems
         problems.append(f"checkpoint {path.name} is damaged: {problem}")
     return None, problems
-
-
-def refuse_foreign(run_dir: Path, path: Path) -> None:
-    """Refuse a checkpoint that was put into the folder of a run it does not belong to.
-
-    Raises:
-        WeightsError: it is of another task.
-        StoreMismatch: it was trained on other features; says in what they differ.
-    """
-    if not (run_dir / "run.json").exists():
-        return
-    run, own = read_json(run_dir / "run.json"), read_json(path / "config.json")
-    if own.get("task") != run.get("task"):
-        raise WeightsError(
-            f"the checkpoint {path} is of another task",
-            found=own.get("task"),
-            expected=run.get("task"),
-            remedy="move it to the run it belongs to",
-        )
-    features, others = ({key: spec["compute"] for key, spec in one["features"].items()} for one in (run, own))
-    changed = differences(others, features)
-    if changed:
-        raise StoreMismatch(
-            f"the checkpoint {path} was trained on other features than its run",
-            found=changed,
-            expected="the features that run.json names",
-            remedy="move it to the run it belongs to",
-        )
 
 
 def restore(

@@ -11,6 +11,7 @@ from ..pipeline.config import build
 from ..pipeline.errors import ConfigError, WeightsError
 from ..pipeline.record import RunRecord, read_record
 from ..pipeline.store import FeatureStore
+from .belonging import refuse_foreign
 from .bounds import LIST, fault, metered, read_header, read_json, refuse_large_row
 from .checkpoint import (
     HEAD,
@@ -20,7 +21,6 @@ from .checkpoint import (
     link_name,
     load_model,
     model_file,
-    refuse_foreign,
     steps_of,
 )
 from .config import TrainConfig
@@ -147,7 +147,7 @@ def _load(folder: Path, task: Task, name: str, device: str) -> LoadedContender:
 def _build(file: Path, task: Task, name: str) -> Contender:
     """The model that the config makes, with memory for no more than the file announces."""
     announced, layers = read_header(file), task.config.decoder.num_layers
-    if layers > len(announced):  # every layer has weights of its own
+    if name == HEAD and layers > len(announced):  # every layer has weights of its own; controls may have none
         raise WeightsError(f"{file} holds no {layers} layers", found=f"{len(announced)} tensors")
     try:
         with own_randomness(), metered(announced, file):

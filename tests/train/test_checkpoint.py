@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from visual_thought.pipeline.errors import WeightsError
+from visual_thought.train.bounds import fault
 from visual_thought.train.checkpoint import (
     Best,
     checkpoints,
-    fault,
     load_model,
     newest_valid,
     prune,
@@ -48,6 +48,26 @@ def test_weights_moments_and_best_values_come_back(tmp_path):
             state, was = optimizers[name].state[parameter], expected_optimizers[name].state[original]
             assert state.keys() == was.keys()
             assert all(torch.equal(state[key], was[key]) for key in was)
+
+
+def test_an_average_is_the_model_and_the_weights_that_take_the_steps_come_back_too(tmp_path):
+    models, optimizers = trained()
+    averages = {"head": trained(seed=3)[0]["head"]}
+    options = {"models": models, "optimizers": optimizers, "best": {}, "config": {}, "averages": averages}
+    path = write_checkpoint(tmp_path, 7, **options)
+    (others, their_optimizers), (averaged, _) = trained(seed=1), trained(seed=2)
+    restore(path, others, their_optimizers, {"head": averaged["head"]})
+    for found, expected in ((others["head"], models["head"]), (averaged["head"], averages["head"])):
+        pairs = zip(found.parameters(), expected.parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_model_without_anything_to_train_is_saved_as_well(tmp_path):
+    models, optimizers = trained()
+    models["mean"] = torch.nn.BatchNorm1d(2, affine=False)
+    write_checkpoint(tmp_path, 7, models=models, optimizers=optimizers, best={}, config={})
+    assert fault(tmp_path / "last") is None
+    load_model(tmp_path / "last", "mean", torch.nn.BatchNorm1d(2, affine=False))
 
 
 def test_a_checkpoint_is_safetensors_and_json_only(tmp_path):

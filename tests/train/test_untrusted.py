@@ -61,6 +61,12 @@ def test_every_checkpoint_folder_reloads_itself_wherever_it_lies(toys_once, trai
         assert set(loaded.features_in(store)) == {"z", "r"}
 
 
+def test_a_control_may_have_fewer_tensors_than_the_decoder_has_layers(toys):
+    decoder = {"dim": 8, "num_layers": 9, "num_heads": 2}
+    run = train(config_for(toys, decoder=decoder, controls=["linear_probe"], steps=1)).run_dir
+    assert set(load_run(run).contenders) == {"head", "linear_probe"}
+
+
 def test_a_checkpoint_refuses_features_that_something_else_made(toys, tmp_path):
     options = {"features": {"z": "z"}, "head": {"dim": 16, "refine": False}, "controls": [], "steps": 1}
     done = train(config_for(toys, **options))
