@@ -14,7 +14,7 @@ from ...extract.backbones.base import Backbone
 from ...pipeline.errors import ConfigError
 from ...pipeline.machine import file_system
 from ...pipeline.store import FeatureStore
-from .extract_run import BATCH_SIZE, _load
+from .extract_run import BATCH_SIZE, load_backbone
 from .features import refuse_small_disk
 from .full_size import write_full_size, write_tiny
 from .run import own_folder
@@ -85,7 +85,7 @@ def bench_train(
 def _bench(folder: Path, size: Size, rounds: int, workers: tuple[int, ...], *, quiet: bool) -> list[Case]:
     measured, own = SIZES[size], folder / size
     _say(f"writing a {size} X-VLA with random weights", quiet)
-    backbone: Backbone = _load(measured.write(own / "checkpoint"), torch.device("cpu"))
+    backbone: Backbone = load_backbone(measured.write(own / "checkpoint"), torch.device("cpu"))
     _say(f"simulating {measured.frames} frames with two queries each", quiet)
     manifest = simulate_episodes(own, backbone.specs, measured.frames)
     paths = {array.spec.name: array.path for array in FeatureStore.open(own / "store").arrays()}
