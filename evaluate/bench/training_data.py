@@ -1,6 +1,6 @@
 """What the bench of the training reads: a store, labels and a manifest of simulated episodes, as real ones are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +133,6 @@ def with_loader(run: Run, **changes: object) -> Run:
 
 def in_memory(run: Run) -> Run:
     """The same run with every row it may ask for in memory, as ``loader.residency=ram`` has it."""
-    rows: Mapping[str, np.ndarray] = run.data.examples.rows
+    rows = run.data.examples.rows
     sources = {name: MemorySource(source, rows[name]) for name, source in run.data.sources.items()}
     return replace(run, data=replace(run.data, sources=sources))
