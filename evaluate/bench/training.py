@@ -123,7 +123,19 @@ def bench_steps(run: Run, paths: Mapping[str, Path], pace: Pace) -> Case:
         f"training steps of the head, batches of {run.config.batch_size} rows of {' + '.join(run.data.sources)} "
         f"({size / 1000:.0f} kB a row)"
     )
-    return Case(title, lines, ("zarr-python: a short epoch a slice, from its first request to its last step",))
+    about_zarr = "zarr-python: a short epoch a slice, from its first request to its last step"
+    return Case(title, lines, (*([about_zarr] if pace.workers else []), *_undecided(seconds, pace.bar)))
+
+
+def _undecided(seconds: Seconds, bar: float | None) -> tuple[str, ...]:
+    """A sentence where equal things came out further apart than the bar lies from 1."""
+    again = control(seconds, MEMORY)
+    if bar is None or (again.low >= bar and again.high <= 1 / bar):
+        return ()
+    return (
+        f"this machine was too busy to decide a bar of {bar:.2f}: the same batch in memory came out at {again.render()} "
+        "of itself",
+    )
 
 
 def from_memory(run: Run, steps: int) -> Steps:

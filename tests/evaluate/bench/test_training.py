@@ -233,6 +233,14 @@ class TestRatios:
         line = training._line(times, {FULL: Spread.of([0.0])}, FULL, Pace(1, 1, 1, 1, workers=(0, 2)))
         assert line.ratios[TO_ZARR].median == 2.0
 
+    @pytest.mark.parametrize(
+        ("again", "bar", "said"),
+        [(0.98, 0.97, False), (1.02, 0.97, False), (0.9, 0.97, True), (1.1, 0.97, True), (1.1, None, False)],
+    )
+    def test_a_machine_too_busy_for_the_bar_is_said_so(self, again, bar, said):
+        notes = training._undecided({MEMORY: [1.0, 10.0], MEMORY + AGAIN: [1.0, 10.0 * again]}, bar)
+        assert any("too busy to decide a bar of 0.97" in note for note in notes) == said
+
     def epoch_lines(self, cached, bar=20.0):
         times = {CACHED: cached, CACHED + AGAIN: cached, LOOP: [1.0, 10.0], EXTRACTION: [0.48, 4.8]}
         return {line.name: line for line in _lines(times, Flops(29.0, 1.0), EpochPace(1, 1, 1, 2, bar=bar))}
