@@ -133,8 +133,8 @@ def _undecided(seconds: Seconds, bar: float | None) -> tuple[str, ...]:
     if bar is None or (again.low >= bar and again.high <= 1 / bar):
         return ()
     return (
-        f"this machine was too busy to decide a bar of {bar:.2f}: the same batch in memory came out at {again.render()} "
-        "of itself",
+        f"this machine was too busy to decide a bar of {bar:.2f}: steps in memory came out at {again.render()} of "
+        "themselves",
     )
 
 
