@@ -45,7 +45,7 @@ def run_steps(run: Run, start: int) -> None:
     ):
         pace = Pace(loader)
         for loaded in loader:
-            _step(run, loaded)
+            take_step(run, loaded)
             done = loaded.draw.step + 1
             bar.update()
             if done % config.log_freq == 0 or done == config.steps:
@@ -71,7 +71,7 @@ def train_order(run: Run) -> EpochOrder | WindowOrder:
     return WindowOrder(examples, parts, config.batch_size, seed=config.reading_seed, window=window)
 
 
-def _step(run: Run, loaded: Loaded) -> None:
+def take_step(run: Run, loaded: Loaded) -> None:
     """One optimiser step of every contender on one batch."""
     step = loaded.draw.step
     for racer in (racer for racer in run.racers if racer.contender.trains):

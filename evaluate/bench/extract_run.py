@@ -95,7 +95,7 @@ def bench_extract(
 
 def _subject(size: Size, checkpoint: Path, dataset: Dataset, device: torch.device) -> Subject:
     measured, cuda = SIZES[size], device.type == "cuda"
-    backbone = _load(checkpoint, device)
+    backbone = load_backbone(checkpoint, device)
     return Subject(
         title=f"extraction with the {size} X-VLA on {device.type}",
         backbone=backbone,
@@ -109,7 +109,8 @@ def _subject(size: Size, checkpoint: Path, dataset: Dataset, device: torch.devic
     )
 
 
-def _load(checkpoint: Path, device: torch.device) -> Backbone:
+def load_backbone(checkpoint: Path, device: torch.device) -> Backbone:
+    """An X-VLA that makes Z and R in bfloat16."""
     kind = find_backbone("xvla")
     specs = kind.describe(
         str(checkpoint),

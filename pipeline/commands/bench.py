@@ -96,3 +96,25 @@ def bench_the_sweep(
 
     found = bench_sweep(folder or Path.cwd(), Effort(rounds, steps), full_size=full_size, quiet=as_json)
     answer(found.to_json(), found.render(), as_json)
+
+
+@app.command("train")
+def bench_the_training(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Measure with a store below this folder (default: here).")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="The tiny X-VLA and head, which takes seconds.")] = False,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="The full-size X-VLA and head, which takes minutes (default).")
+    ] = False,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds of each case.")] = 3,
+    as_json: JsonFlag = False,
+) -> None:
+    """Steps of a head from the store beside memory and zarr-python, and an epoch beside the backbone in the loop."""
+    from ...evaluate.bench.training_run import SIZES, bench_train
+
+    chosen = {"tiny": tiny, "full-size": full_size or not tiny}
+    found = bench_train(
+        folder or Path.cwd(), sizes=[size for size in SIZES if chosen[size]], rounds=rounds, quiet=as_json
+    )
+    answer(found.to_json(), found.render(), as_json)
