@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from grounding_toys import config_for
 
 from visual_thought.pipeline.errors import MachineError
@@ -29,9 +30,13 @@ OPTIONS = {"controls": [], "steps": STEPS, "eval_freq": 1, "keep_last": STEPS}
 
 @pytest.fixture(scope="module")
 def finished(toys_once, tmp_path_factory):
-    """A run that kept the checkpoint of every step."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    return train(config_for(toys_once, str(out), **OPTIONS)).run_dir
+    """A run that kept the checkpoint of every step; on one thread, as the processes that are killed."""
+    out, threads = tmp_path_factory.mktemp("runs") / "whole", torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train(config_for(toys_once, str(out), **OPTIONS)).run_dir
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
