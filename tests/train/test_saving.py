@@ -29,14 +29,19 @@ OPTIONS = {"controls": [], "steps": STEPS, "eval_freq": 1, "keep_last": STEPS}
 
 
 @pytest.fixture(scope="module")
-def finished(toys_once, tmp_path_factory):
-    """A run that kept the checkpoint of every step; on one thread, as the processes that are killed."""
-    out, threads = tmp_path_factory.mktemp("runs") / "whole", torch.get_num_threads()
+def one_thread():
+    """What is trained here is held against what processes of one thread trained."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        return train(config_for(toys_once, str(out), **OPTIONS)).run_dir
-    finally:
-        torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def finished(one_thread, toys_once, tmp_path_factory):
+    """A run that kept the checkpoint of every step."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return train(config_for(toys_once, str(out), **OPTIONS)).run_dir
 
 
 @pytest.fixture(scope="module")
