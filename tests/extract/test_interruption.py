@@ -101,7 +101,10 @@ def test_a_signal_ends_an_extraction_whose_decoder_hangs(asked, children, conten
     assert contents(asked.store) == uninterrupted
 
 
-def test_a_decoder_that_hangs_ends_the_extraction_and_leaves_nothing_half_written(asked, children, tmp_path):
+def test_a_decoder_that_hangs_ends_the_extraction_and_leaves_nothing_half_written(
+    asked, children, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("visual_thought.extract.decode.GRACE_S", 0.5)  # how long its thread may take to end
     child = children.start(lambda: extract_hanging(replace(asked, stall_timeout_s=1), tmp_path / "hangs"))
     started = time.monotonic()
     assert children.wait(child) == MachineError.exit_code

@@ -224,6 +224,7 @@ def test_a_plan_imports_no_model_class(manifest, xvla, tmp_path):
     assert list((tmp_path / "cache" / "visual-thought").glob("*.sha256"))  # the weights' hash is remembered
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_dataset(tmp_path):
     small, large = 2_000, 20_000
     held = {rows: peak_bytes(tmp_path / str(rows), rows) for rows in (500, small, large)}  # the first warms up
