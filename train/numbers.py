@@ -8,7 +8,6 @@ from torch import Tensor
 from ..pipeline.spec import INT8_SCALE_BYTES, FeatureSpec
 from ..pipeline.store.int8 import ChannelScale, dequantise
 
-
 SERIAL_NUMBERS = 1 << 15
 """Most numbers that torch copies in the thread it is called from; with more, every caller gets threads of its own."""
 
