@@ -34,6 +34,8 @@ from .moments import moment_shapes, moments, set_moments
 
 HEAD = "head"
 STEPS = "steps.json"
+TOLD = ("loss", "f_0_25", "precision", "recall", "mse", "r2", "cosine", "corner_f1", "true_corner_f1")
+"""What people are told of a validation, beside the metric that chose the best."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,16 @@ class Checkpoint:
         run_dir: the run folder.
         path: the head's best checkpoint.
         step: the steps it was trained for.
-        metrics: the validation metrics of that checkpoint by contender: each contender's own best.
+        metrics: the validation metrics of that checkpoint by contender: each contender's own best; None for what has
+            no value there.
+        best_by: the metric that chose the best.
     """
 
     run_dir: Path
     path: Path
     step: int
-    metrics: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, Mapping[str, float | None]]
+    best_by: str = "loss"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
@@ -69,9 +74,14 @@ class Checkpoint:
         """The same as text for people: each contender's best validation."""
         lines = [f"{self.run_dir}: best checkpoint at step {self.step}"]
         for name, values in self.metrics.items():
-            best = {key: value for key, value in values.items() if key in ("f_0_25", "precision", "recall", "loss")}
-            lines.append(f"  {name:<18}" + "  ".join(f"{key} {value:.3f}" for key, value in best.items()))
+            told = {key: value for key, value in values.items() if key in (*TOLD, self.best_by) and value is not None}
+            lines.append(f"  {name:<18}" + "  ".join(f"{key} {_digits(value)}" for key, value in told.items()))
         return "\n".join([*lines, f"  next: vtt eval {self.run_dir}"])
+
+
+def _digits(value: float) -> str:
+    """Three decimals; three digits of what they would hide."""
+    return f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.3f}"
 
 
 def checkpoint_dir(run_dir: Path, step: int) -> Path:

@@ -12,6 +12,8 @@ from ..pipeline.store.int8 import token_scales
 from ..pipeline.store.reader import RowReader
 
 READ_ROWS = 128
+BF16_EXPONENT = np.uint16(0x7F80)
+"""The exponent's bits; all of them are ones in NaN and the infinities alone."""
 
 
 def finite_rows(reader: RowReader, index: pa.Table, *, allow_nan: bool) -> pa.Table:
@@ -39,10 +41,12 @@ def not_finite(values: Shaped[np.ndarray, "n *stored"], spec: FeatureSpec) -> Bo
     """Which rows, as they are stored, hold NaN or an infinity."""
     flat = values.reshape(len(values), -1)
     if spec.tier == "int8":
-        bad = ~np.isfinite(token_scales(values)).reshape(len(values), -1)
+        bad = ~np.isfinite(token_scales(values)).reshape(len(values), -1).all(axis=1)
+    elif spec.tier == "bf16":
+        bad = (flat & BF16_EXPONENT).max(axis=1) == BF16_EXPONENT
     else:
-        bad = (flat & 0x7F80) == 0x7F80 if spec.tier == "bf16" else ~np.isfinite(flat)  # an exponent of ones
-    found: Bool[np.ndarray, " n"] = bad.any(axis=1)
+        bad = ~np.isfinite(flat).all(axis=1)
+    found: Bool[np.ndarray, " n"] = bad
     return found
 
 

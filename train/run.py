@@ -76,7 +76,7 @@ def _train(config: TrainConfig, team: Team) -> Checkpoint:
             with carded(config.out) if team.main else nullcontext():
                 if not out_of_patience(run, start):
                     run_steps(run, start)
-    done = finished(config.out, bests_of(racers)) if team.main else None
+    done = finished(config.out, bests_of(racers), task.best_by) if team.main else None
     return cast(Checkpoint, team.share(done))
 
 
@@ -166,7 +166,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def finished(run_dir: Path, best: Mapping[str, Best]) -> Checkpoint:
+def finished(run_dir: Path, best: Mapping[str, Best], best_by: str) -> Checkpoint:
     """What a run has come to: the head's best checkpoint and every contender's best metrics."""
     lines = [line for line in read_journal(run_dir) if line["kind"] == "validation" and line["split"] == "val"]
     chosen = {(name, value.step) for name, value in best.items()}
@@ -178,7 +178,7 @@ def finished(run_dir: Path, best: Mapping[str, Best]) -> Checkpoint:
     }
     link = run_dir / (checkpoint.link_name(HEAD) if HEAD in best else "last")
     path = link.resolve()
-    return Checkpoint(run_dir=run_dir, path=path, step=int(path.name), metrics=metrics)
+    return Checkpoint(run_dir=run_dir, path=path, step=int(path.name), metrics=metrics, best_by=best_by)
 
 
 def gather(

@@ -35,15 +35,23 @@ class Source(Protocol):
 
 
 class DiskSource:
-    """Every read goes to the store; every row is checked to be finite."""
+    """Every read goes to the store; a row is checked to be finite at its first read, as its checksum is.
+
+    What else a run reads from is filled through this, so that this is where every row is checked.
+    """
 
     def __init__(self, reader: RowReader) -> None:
         self.spec, self.channel_scale, self._reader = reader.spec, reader.channel_scale, reader
+        self._finite = np.zeros(reader.num_rows, bool)  # read before and found so; threads may find it at once
 
     def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
         """Read rows; raises the store's errors, and StoreCorrupt for a NaN or an infinity."""
         self._reader.read_into(rows, out)
-        refuse_nonfinite(out, rows, self.spec)
+        new = ~self._finite[rows]  # (n,)
+        count = np.count_nonzero(new)
+        if count:
+            refuse_nonfinite(out if count == len(rows) else out[new], rows[new], self.spec)
+            self._finite[rows] = True
 
     def read_ahead(self, rows: Int[np.ndarray, " n"]) -> None:
         """Have the kernel read their parts."""

@@ -9,6 +9,7 @@ from visual_thought.pipeline.errors import WeightsError
 from visual_thought.train.bounds import fault
 from visual_thought.train.checkpoint import (
     Best,
+    Checkpoint,
     checkpoints,
     load_model,
     newest_valid,
@@ -131,3 +132,33 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     path = save(tmp_path, 5)
     with pytest.raises(WeightsError, match="another model"):
         load_model(path, "probe", torch.nn.Linear(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("best_by", "validated", "told"),
+    [
+        (
+            "f_0_25",
+            {"step": 8, "loss": 1.25, "coarse": 2.0, "f_0_25": 0.5, "precision": 0.75, "recall": 1.0, "tp": 3.0},
+            "loss 1.250  f_0_25 0.500  precision 0.750  recall 1.000",
+        ),
+        (
+            "mse",
+            {"step": 8, "loss": 0.25, "feature": 0.25, "mse": 0.00042, "r2": -0.5, "cosine": 0.0},
+            "loss 0.250  mse 4.20e-04  r2 -0.500  cosine 0.000",
+        ),
+        (
+            "mse",
+            {"step": 8, "loss": 0.5, "mse": 0.5, "mse_sin": 0.5, "corner_precision": None, "corner_f1": None},
+            "loss 0.500  mse 0.500",
+        ),
+        ("iou", {"step": 8, "iou": 0.875, "mystery": 1.0, "loss": 0.5}, "iou 0.875  loss 0.500"),
+    ],
+)
+def test_a_finished_run_tells_what_chose_the_best_and_what_goes_with_it_in_the_order_of_the_validation(
+    tmp_path, best_by, validated, told
+):
+    done = Checkpoint(tmp_path, tmp_path, 8, {"head": validated, "target_mean": validated}, best_by)
+    head, mean = done.render().splitlines()[1:3]
+    assert head.split(maxsplit=1) == ["head", told]
+    assert mean.split(maxsplit=1) == ["target_mean", told]

@@ -86,6 +86,17 @@ def test_distillation_learns_what_the_mean_does_not_know(experts, tmp_path):
     assert done.step == head["step"] == 80
 
 
+@pytest.mark.parametrize(("task", "told"), [("distill", ("mse", "r2", "cosine")), ("dense", ("mse", "corner_f1"))])
+def test_a_finished_run_tells_the_metrics_of_its_task(finished, task, told):
+    lines = {line.split()[0]: line.split()[1:] for line in finished[task].render().splitlines()[1:-1]}
+    assert lines.keys() == finished[task].metrics.keys()
+    for contender, words in lines.items():
+        known = [name for name in told if finished[task].metrics[contender][name] is not None]
+        assert [name for name in words[::2] if name in told] == known
+        assert words[0] == "loss"
+        assert "mse" in known
+
+
 def test_dense_maps_lead_to_the_corners(finished, experts):
     head, mean = (finished["dense"].metrics[name] for name in ("head", "target_mean"))
     assert head["teacher_true_corner_f1"] == mean["teacher_true_corner_f1"] > 0.9

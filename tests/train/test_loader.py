@@ -1,7 +1,9 @@
 """Sources and the ring of buffers."""
 
+import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from visual_thought.pipeline.store.int8 import ChannelScale, quantise
 from visual_thought.pipeline.store.tensors import decode, encode
 from visual_thought.train.config import LoaderConfig
 from visual_thought.train.loader import Field, Loader
+from visual_thought.train.nonfinite import not_finite
+from visual_thought.train.numbers import widen
 from visual_thought.train.sampling import BlindExchange, EpochOrder, InOrder, WindowOrder
 from visual_thought.train.sources import (
     DeviceSource,
@@ -26,6 +30,7 @@ from visual_thought.train.sources import (
 
 CPU = torch.device("cpu")
 ROWS = np.arange(0, 40, 2)
+NAN = {"bf16": 0x7FC0, "fp32": np.nan}
 
 
 class Slow:
@@ -160,12 +165,14 @@ def on_the_host(disk):
     return lambda: DeviceSource(disk, ROWS, CPU)
 
 
-def a_store(path, tier):
-    """A store of z in a tier, and its rows as float32."""
+def a_store(path, tier, spoilt=()):
+    """A store of z in a tier, and its rows as float32; one number of the ``spoilt`` ones is NaN as it is stored."""
     spec, store = z_spec(tier), FeatureStore.create(path / "store")
     numbers = torch.randn(45, *spec.shape, generator=torch.Generator().manual_seed(0))
     scale = ChannelScale((0.5,) * spec.shape[-1], 45, "toys") if tier == "int8" else None
     stored = quantise(numbers.numpy(), scale) if scale else encode(numbers, spec)
+    for row in spoilt:
+        stored[row, 2, -4:] = np.frombuffer(np.float32("nan").tobytes(), np.int8) if scale else NAN[tier]
     (plan,) = plan_array(store, spec, query_rows(frame_rows(5, 3)), channel_scale=scale)
     commit_part(store, plan, 0, stored)
     return store, decode(stored, spec, scale).float()
@@ -197,3 +204,113 @@ def test_a_number_that_is_not_finite_names_its_row(tier, value):
     values[1, 4, 2] = value
     with pytest.raises(StoreCorrupt, match="row 8"):
         refuse_nonfinite(encode(values, spec), np.array([7, 8, 9]), spec)
+
+
+class Stored:
+    """What a source asks of a reader, with rows in memory: of them, rows 5 and 6 are spoilt by a NaN."""
+
+    def __init__(self) -> None:
+        self.spec, self.channel_scale, self.num_rows = z_spec(), None, 8
+        values = torch.randn(self.num_rows, *self.spec.shape)
+        values[5:7, 3, 1] = float("nan")
+        self.stored = encode(values, self.spec)
+
+    def read_into(self, rows, out) -> None:
+        out[:] = self.stored[rows]
+
+
+def fill(source, rows):
+    out = np.empty((len(rows), *source.spec.stored_shape), np.uint16)
+    source.fill(np.array(rows), out)
+    return out
+
+
+@pytest.mark.parametrize("tier", ["bf16", "fp32", "int8"])
+@pytest.mark.parametrize("residency", ["disk", "ram", "gpu"])
+def test_a_spoilt_row_is_refused_at_its_first_read_wherever_the_rows_live(tmp_path, tier, residency):
+    """The host stands in for a device with memory of its own."""
+    store, _ = a_store(tmp_path, tier, spoilt=(7,))
+    every, config = np.arange(45), LoaderConfig(residency=residency)
+
+    def deliver():
+        sources = open_sources({"z": reader}, {"z": every}, config, Free(10**9, CPU, 10**9))
+        with Loader(sources, {"z": Field("z", every)}, {}, InOrder(every, 4), range(12), batch_size=4) as loader:
+            return [loaded.draw.step for loaded in loader]
+
+    with store.reader("z") as reader, pytest.raises(StoreCorrupt, match=r"NaN or infinite[\s\S]*1 rows.*row 7"):
+        deliver()
+
+
+def test_a_spoilt_row_among_known_ones_is_named_and_refused_again_at_every_try():
+    source = DiskSource(Stored())
+    fill(source, [0, 1, 2, 3])
+    for rows in ([3, 1, 5, 4], [5, 0], [4, 5], [2, 5, 5]):
+        with pytest.raises(StoreCorrupt, match=f"{rows.count(5)} rows, the first is row 5"):
+            fill(source, rows)
+    assert np.array_equal(fill(source, [4, 0, 4]), source._reader.stored[[4, 0, 4]])
+
+
+def test_a_row_is_checked_at_its_first_read_and_taken_as_it_is_from_then_on():
+    reader = Stored()
+    source = DiskSource(reader)
+    fill(source, [1, 2])
+    reader.stored[1] = reader.stored[6]
+    assert np.array_equal(fill(source, [2, 1]), reader.stored[[2, 1]])
+    with pytest.raises(StoreCorrupt, match="row 1"):
+        fill(DiskSource(reader), [1])
+
+
+def test_threads_that_read_a_spoilt_row_at_once_are_all_refused():
+    source, start, refused = DiskSource(Stored()), threading.Barrier(8), []
+
+    def read(first):
+        start.wait()
+        for rows in ([first % 5, 7], [first % 5, 5 + first % 2]):
+            try:
+                fill(source, rows)
+            except StoreCorrupt as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=read, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 8
+    assert {name for name in ("row 5", "row 6") if any(name in each for each in refused)} == {"row 5", "row 6"}
+
+
+def test_every_bfloat16_becomes_the_float32_of_the_same_value():
+    stored = np.arange(1 << 16, dtype=np.uint16)[: 3 * 21845].reshape(3, 21845)  # of no whole number of blocks
+    finite = ~not_finite(stored.reshape(-1, 1), z_spec()).reshape(stored.shape)
+    out = np.full(stored.shape, 7, np.float32)
+    widen(stored, None, out)
+    assert finite.sum() > 64_000
+    assert np.array_equal(out.view(np.uint32)[finite], stored.astype(np.uint32)[finite] << 16)
+    assert not np.isfinite(out[~finite]).any()
+
+
+@pytest.fixture
+def two_threads():
+    """Torch with two threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list threads there")
+@pytest.mark.usefixtures("two_threads")
+def test_widening_keeps_to_the_thread_that_asks():
+    """Threads of torch's own, one set a reader, would take the cores from the step."""
+    stored, running = np.zeros((4, 1 << 20), np.uint16), set(os.listdir("/proc/self/task"))
+    out, seen = np.empty(stored.shape, np.float32), set[str]()
+
+    def read():
+        widen(stored, None, out)
+        seen.update(os.listdir("/proc/self/task"))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert len(seen - running) == 1  # the reader itself

@@ -53,7 +53,7 @@ class Member:
 
     def result(self) -> Checkpoint:
         """What the run has come to."""
-        return finished(self.run.out, bests_of(self.run.racers))
+        return finished(self.run.out, bests_of(self.run.racers), self.run.task.best_by)
 
 
 def earlier_failure(run_dir: Path) -> str | None:
