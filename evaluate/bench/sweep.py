@@ -203,8 +203,7 @@ def _in_turn(runs: Sequence[Run], batch: dict[str, torch.Tensor], step: int) -> 
 
 def _step_stack(stack: Stack, batch: dict[str, torch.Tensor], step: int) -> None:
     stack.backward(batch, step).tolist()
-    for run, racer in stack.entries:
-        update(run, racer, step)
+    stack.update(step, range(len(stack.entries)))
 
 
 def _times(seconds: Seconds, name: str, baseline: str) -> Spread:

@@ -1,13 +1,13 @@
 """Heads of one shape trained as one: their parameters stacked along a new first axis, one graph for all of them.
 
 Seeds, learning rates and the objective's margins may differ. Each head keeps its own module and its own optimiser,
-whose tensors are slices of the stacked ones: clipping, AdamW, validation and checkpoints are those of a head alone,
-and only the graph between batch and gradients is shared.
+whose tensors are slices of the stacked ones: validation and checkpoints are those of a head alone, and only the step,
+from the batch to the weights, is shared.
 """
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
 
@@ -22,7 +22,11 @@ from ..loader import Batch
 from ..objectives.terms import total
 from ..seeds import stream_seed
 from ..state import Racer, Run
+from ..step import update
 from ..tasks.base import Task
+from .folded import fold
+from .joint import JointAdamW, by_group, can_join
+from .table import Table
 
 PLAIN = {"accumulate": 1, "ema_decay": 0.0, "compile": False}
 """Config keys, and the only values with which a stack computes what a head alone does."""
@@ -43,35 +47,56 @@ class Stack:
     def __init__(self, entries: Sequence[tuple[Run, Racer]]) -> None:
         self.entries = tuple(entries)
         run, racer = entries[0]
-        self._loss = _Loss(copy.deepcopy(racer.contender.model).to(run.device).train())
+        self._loss = _Loss(fold(copy.deepcopy(racer.contender.model)).to(run.device).train())
         self._numbers = _lifted([run.task for run, _ in entries], run.device)
+        self._weights = Table.of([by_group(racer) for _, racer in entries])
         self._parameters = self._tie([racer.contender.model for _, racer in entries])
+        self._joint: JointAdamW | None = None
+        self._may_join = can_join(entries)
 
     def _tie(self, models: Sequence[nn.Module]) -> dict[str, Tensor]:
-        """Stack the parameters, and make every model's own a slice of the stack."""
+        """The stacked parameters; those that are trained become slices of the table in every model."""
         stacked = {}
-        for name, _ in models[0].named_parameters():
-            own = [model.get_parameter(name) for model in models]
-            values = torch.stack([parameter.detach() for parameter in own])
-            for parameter, value in zip(own, values, strict=True):
-                parameter.data = value
-            stacked[f"model.{name}"] = values.requires_grad_(own[0].requires_grad)
+        for name, parameter in models[0].named_parameters():
+            if not parameter.requires_grad:
+                stacked[f"model.{name}"] = torch.stack([model.get_parameter(name).detach() for model in models])
+                continue
+            for number, model in enumerate(models):
+                model.get_parameter(name).data = self._weights.own(number, name)
+            stacked[f"model.{name}"] = self._weights.stacked(name).requires_grad_()
         return stacked
 
     def backward(self, batch: Batch, step: int) -> Float[Tensor, " n"]:
-        """Leave every head's gradients in its own parameters, and return the n losses."""
+        """Compute every head's gradients for :meth:`update`, and return the n losses."""
         run, racer = self.entries[0]
         torch.manual_seed(stream_seed(run.config.reading_seed, "dropout", "stack", racer.contender.name, step))
         for parameter in self._parameters.values():
             parameter.grad = None
         losses = self._losses(run, racer.contender.view(batch), step)
         losses.sum().backward()
-        for name, stacked in self._parameters.items():
-            own = name.removeprefix("model.")
-            for number, (_, racer) in enumerate(self.entries):
-                grad = None if stacked.grad is None else stacked.grad[number]
-                racer.contender.model.get_parameter(own).grad = grad
         return losses.detach()
+
+    def update(self, step: int, live: Sequence[int]) -> None:
+        """Clip and step the heads numbered ``live`` by the gradients of :meth:`backward`; the others stay as they are.
+
+        All at once, unless a parameter has had no gradient: then in turn, as each head's own optimiser would.
+        """
+        found = {name: self._parameters[f"model.{name}"].grad for name in self._weights.places}
+        gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
+        self._may_join = self._may_join and len(gradients) == len(found)
+        if not self._may_join:
+            self._update_in_turn(gradients, step, live)
+            return
+        self._joint = self._joint or JointAdamW(self.entries, self._weights)
+        self._joint.step(gradients, step, live)
+
+    def _update_in_turn(self, gradients: Mapping[str, Tensor], step: int, live: Sequence[int]) -> None:
+        for number in live:
+            run, racer = self.entries[number]
+            for name in self._weights.places:
+                gradient = gradients.get(name)
+                racer.contender.model.get_parameter(name).grad = None if gradient is None else gradient[number]
+            update(run, racer, step)
 
     def _losses(self, run: Run, batch: Batch, step: int) -> Float[Tensor, " n"]:
         def loss(parameters: dict[str, Tensor], numbers: dict[str, Tensor]) -> Tensor:
