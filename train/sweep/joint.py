@@ -4,7 +4,7 @@ A head's moments stay the state of its own optimiser, as slices of the stacked o
 itself, find them where they always are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ class JointAdamW:
 
     Args:
         entries: the heads; their optimisers are AdamW, and have taken the same number of steps with every parameter.
-        weights: the trained parameters of all heads, those of one optimiser group next to each other.
+        weights: the parameters of all heads that have gradients, those of one optimiser group next to each other.
     """
 
     def __init__(self, entries: Sequence[tuple[Run, Racer]], weights: Table) -> None:
@@ -42,6 +42,11 @@ class JointAdamW:
                 first, second = self._first.own(number, name), self._second.own(number, name)
                 state.update(step=self._steps[number, column], exp_avg=first, exp_avg_sq=second)
         self._groups = [_columns(racer, weights) for _, racer in entries]
+
+    @property
+    def names(self) -> Set[str]:
+        """The parameters that take the step."""
+        return self._weights.places.keys()
 
     def step(self, gradients: Mapping[str, Float[Tensor, "n *shape"]], step: int, live: Sequence[int]) -> None:
         """Clip and step the heads numbered ``live``; the others keep their weights and moments."""
@@ -77,19 +82,20 @@ class JointAdamW:
         )
 
 
-def by_group(racer: Racer) -> dict[str, Tensor]:
-    """The trained parameters by name, those of one optimiser group next to each other."""
+def by_group(racer: Racer, names: Container[str]) -> dict[str, Tensor]:
+    """Some parameters by name, those of one optimiser group next to each other."""
     named = {id(parameter): name for name, parameter in racer.contender.model.named_parameters()}
-    return {named[id(p)]: p for group in racer.optimizer.param_groups for p in group["params"]}
+    ordered = {named[id(p)]: p for group in racer.optimizer.param_groups for p in group["params"]}
+    return {name: parameter for name, parameter in ordered.items() if name in names}
 
 
-def can_join(entries: Sequence[tuple[Run, Racer]]) -> bool:
-    """Whether every parameter of a head has taken as many steps as its others."""
+def can_join(entries: Sequence[tuple[Run, Racer]], names: Container[str]) -> bool:
+    """Whether the optimisers are AdamW, and have taken as many steps with every one of these parameters of a head."""
     for _, racer in entries:
-        state = racer.optimizer.state
-        if len({float(_step(state.get(parameter, {}))) for parameter in by_group(racer).values()}) > 1:
+        taken = {float(_step(racer.optimizer.state.get(p, {}))) for p in by_group(racer, names).values()}
+        if len(taken) != 1 or not isinstance(racer.optimizer, torch.optim.AdamW):
             return False
-    return all(isinstance(racer.optimizer, torch.optim.AdamW) for _, racer in entries)
+    return True
 
 
 def _step(state: Mapping[str, Tensor]) -> Tensor:
@@ -106,8 +112,7 @@ def _stacked_moments(states: Sequence[Mapping[str, Mapping[str, Tensor]]], weigh
 
 
 def _columns(racer: Racer, weights: Table) -> list[slice]:
-    names, groups = list(weights.places), list[slice]()
-    for group in racer.optimizer.param_groups:
-        own, names = names[: len(group["params"])], names[len(group["params"]) :]
-        groups.append(weights.columns(own) if own else slice(0, 0))
-    return groups
+    """The columns of every optimiser group."""
+    held = {id(racer.contender.model.get_parameter(name)): name for name in weights.places}
+    groups = [[held[id(p)] for p in group["params"] if id(p) in held] for group in racer.optimizer.param_groups]
+    return [weights.columns(group) if group else slice(0, 0) for group in groups]

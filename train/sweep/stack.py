@@ -49,22 +49,21 @@ class Stack:
         run, racer = entries[0]
         self._loss = _Loss(fold(copy.deepcopy(racer.contender.model)).to(run.device).train())
         self._numbers = _lifted([run.task for run, _ in entries], run.device)
-        self._weights = Table.of([by_group(racer) for _, racer in entries])
-        self._parameters = self._tie([racer.contender.model for _, racer in entries])
+        self._parameters: dict[str, Tensor] = {}
+        self._tie(None)
         self._joint: JointAdamW | None = None
-        self._may_join = can_join(entries)
+        self._may_join = True
 
-    def _tie(self, models: Sequence[nn.Module]) -> dict[str, Tensor]:
-        """The stacked parameters; those that are trained become slices of the table in every model."""
-        stacked = {}
+    def _tie(self, table: Table | None) -> None:
+        """Make every head's parameters slices of stacked ones: of the table, where that has them."""
+        models = [racer.contender.model for _, racer in self.entries]
         for name, parameter in models[0].named_parameters():
-            if not parameter.requires_grad:
-                stacked[f"model.{name}"] = torch.stack([model.get_parameter(name).detach() for model in models])
-                continue
-            for number, model in enumerate(models):
-                model.get_parameter(name).data = self._weights.own(number, name)
-            stacked[f"model.{name}"] = self._weights.stacked(name).requires_grad_()
-        return stacked
+            own = [model.get_parameter(name) for model in models]
+            known = table is not None and name in table.places
+            stacked = table.stacked(name) if table and known else torch.stack([one.detach() for one in own])
+            for one, values in zip(own, stacked, strict=True):
+                one.data = values
+            self._parameters[f"model.{name}"] = stacked.requires_grad_(parameter.requires_grad)
 
     def backward(self, batch: Batch, step: int) -> Float[Tensor, " n"]:
         """Compute every head's gradients for :meth:`update`, and return the n losses."""
@@ -79,24 +78,29 @@ class Stack:
     def update(self, step: int, live: Sequence[int]) -> None:
         """Clip and step the heads numbered ``live`` by the gradients of :meth:`backward`; the others stay as they are.
 
-        All at once, unless a parameter has had no gradient: then in turn, as each head's own optimiser would.
+        All at once where the same parameters have gradients in every step; otherwise in turn, each by its own optimiser.
         """
-        found = {name: self._parameters[f"model.{name}"].grad for name in self._weights.places}
-        gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
-        self._may_join = self._may_join and len(gradients) == len(found)
-        if not self._may_join:
-            self._update_in_turn(gradients, step, live)
+        named = {name.removeprefix("model."): stacked.grad for name, stacked in self._parameters.items()}
+        gradients = {name: gradient for name, gradient in named.items() if gradient is not None}
+        joint = self._join(gradients)
+        if joint is not None:
+            joint.step(gradients, step, live)
             return
-        self._joint = self._joint or JointAdamW(self.entries, self._weights)
-        self._joint.step(gradients, step, live)
-
-    def _update_in_turn(self, gradients: Mapping[str, Tensor], step: int, live: Sequence[int]) -> None:
         for number in live:
             run, racer = self.entries[number]
-            for name in self._weights.places:
-                gradient = gradients.get(name)
-                racer.contender.model.get_parameter(name).grad = None if gradient is None else gradient[number]
+            for name, parameter in racer.contender.model.named_parameters():
+                parameter.grad = gradients[name][number] if name in gradients else None
             update(run, racer, step)
+
+    def _join(self, gradients: Mapping[str, Tensor]) -> JointAdamW | None:
+        """What steps all heads at once; None, for good, once other parameters than at first have gradients."""
+        if self._joint is None and self._may_join and can_join(self.entries, gradients):
+            table = Table.of([by_group(racer, gradients) for _, racer in self.entries])
+            self._tie(table)
+            self._joint = JointAdamW(self.entries, table)
+        if self._joint is None or self._joint.names != gradients.keys():
+            self._joint, self._may_join = None, False
+        return self._joint
 
     def _losses(self, run: Run, batch: Batch, step: int) -> Float[Tensor, " n"]:
         def loss(parameters: dict[str, Tensor], numbers: dict[str, Tensor]) -> Tensor:
