@@ -1,11 +1,13 @@
 """Layer normalisation folded into the linear map behind it, for many heads that read the same tokens.
 
 W (γ ∘ n(x) + β) + b = (W ∘ γ) n(x) + (W β + b), where n normalises without scale or shift: what is computed a token no
-longer depends on the head, and the gradients of γ and β come from those of two small arrays.
+longer depends on the head, and the gradients of γ and β come from those of small arrays. The bias is a column of the
+matrix, against a channel of ones: adding it would be one more pass over the largest array there is.
 """
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,5 +47,6 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def _fold(x: Float[Tensor, "*t i"], norm: nn.LayerNorm, linear: nn.Linear) -> Float[Tensor, "*t o"]:
-    normal = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
-    return F.linear(normal, linear.weight * norm.weight, F.linear(norm.bias, linear.weight, linear.bias))
+    normal = F.pad(F.layer_norm(x, norm.normalized_shape, eps=norm.eps), (0, 1), value=1.0)  # (…, i + 1)
+    bias = F.linear(norm.bias, linear.weight, linear.bias)  # (o,)
+    return F.linear(normal, torch.cat([linear.weight * norm.weight, bias[:, None]], dim=1))
