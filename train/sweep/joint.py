@@ -33,7 +33,9 @@ class JointAdamW:
     def __init__(self, entries: Sequence[tuple[Run, Racer]], weights: Table) -> None:
         self._entries, self._weights = entries, weights
         heads = [{name: r.contender.model.get_parameter(name) for name in weights.places} for _, r in entries]
-        states = [{name: r.optimizer.state[p] for name, p in h.items()} for (_, r), h in zip(entries, heads, strict=True)]
+        states = [
+            {name: r.optimizer.state[p] for name, p in h.items()} for (_, r), h in zip(entries, heads, strict=True)
+        ]
         self._steps = torch.stack([torch.stack([_step(state) for state in head.values()]) for head in states])
         self._steps = self._steps.to(weights.rows.device)  # (n, parameters)
         self._first, self._second = (_stacked_moments(states, weights, moment) for moment in MOMENTS)

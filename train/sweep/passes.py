@@ -24,6 +24,7 @@ from ..state import Racer, Run
 from ..step import backward, update
 from .config import SweepConfig
 from .member import Member, earlier_failure, enter
+from .memory import keep_freed_memory
 from .plan import Pass
 from .resume import common_step, rewind
 from .stack import Stack, can_stack, pays
@@ -69,6 +70,8 @@ def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Mem
         entered = [enter(planned, inputs, data, splits=splits, device=device, closing=stack) for planned in one.runs]
         start = min((step for member, step in entered if member.failure is None), default=first.steps)
         company = Company([member for member, _ in entered], config.vectorise)
+        if device.type == "cpu" and config.vectorise != "never":
+            keep_freed_memory()
         with own_randomness():
             _train(company, range(start, first.steps), stop, config.progress, label)
     return company.members

@@ -30,7 +30,7 @@ from .table import Table
 
 PLAIN = {"accumulate": 1, "ema_decay": 0.0, "compile": False}
 """Config keys, and the only values with which a stack computes what a head alone does."""
-BUSY_ELEMENTS = 1 << 20
+BUSY_ELEMENTS = 1 << 21
 """Elements of a batch's largest feature above which a CPU is busy with one head; see :func:`pays`."""
 
 
@@ -152,9 +152,9 @@ def can_stack(entries: Sequence[tuple[Run, Racer]]) -> bool:
 def pays(entries: Sequence[tuple[Run, Racer]], batch: Batch) -> bool:
     """Whether a stack is faster than its heads in turn.
 
-    It saves the launching of small operations, which is what a GPU waits for and what a small batch costs on a CPU.
-    Where a batch's arrays outgrow the caches, a CPU is busy with one head: the arrays of several are only larger, come
-    from memory the kernel must map anew, and take longer than the same work in turn.
+    It saves the launching of small operations, which is what a GPU waits for and what a small batch costs on a CPU,
+    and the normalisation of tokens that all heads read. Where a batch's arrays far outgrow the caches, a CPU is busy
+    with one head, and the arrays of several ask for memory that heads in turn would share.
     """
     run, racer = entries[0]
     largest = max(values.numel() for values in racer.contender.view(batch).values())
