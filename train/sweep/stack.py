@@ -78,7 +78,7 @@ class Stack:
     def update(self, step: int, live: Sequence[int]) -> None:
         """Clip and step the heads numbered ``live`` by the gradients of :meth:`backward`; the others stay as they are.
 
-        All at once where the same parameters have gradients in every step; otherwise in turn, each by its own optimiser.
+        All at once where the same parameters have gradients in every step; else in turn, each by its own optimiser.
         """
         named = {name.removeprefix("model."): stacked.grad for name, stacked in self._parameters.items()}
         gradients = {name: gradient for name, gradient in named.items() if gradient is not None}
