@@ -24,6 +24,7 @@ from ..state import Racer, Run
 from ..step import backward, update
 from .config import SweepConfig
 from .member import Member, earlier_failure, enter
+from .memory import keep_freed_memory
 from .plan import Pass
 from .resume import common_step, rewind
 from .stack import Stack, can_stack, pays
@@ -69,6 +70,8 @@ def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Mem
         entered = [enter(planned, inputs, data, splits=splits, device=device, closing=stack) for planned in one.runs]
         start = min((step for member, step in entered if member.failure is None), default=first.steps)
         company = Company([member for member, _ in entered], config.vectorise)
+        if device.type == "cpu" and config.vectorise != "never":
+            keep_freed_memory()
         with own_randomness():
             _train(company, range(start, first.steps), stop, config.progress, label)
     return company.members
@@ -134,8 +137,12 @@ def _step_stack(company: Company, stacks: list[Stack], stack: Stack, loaded: Loa
         for member in company.live:
             member.run.journal.note(loaded.draw.step, said)
         return
-    for (run, racer), loss in zip(stack.entries, losses, strict=True):
-        _finish_step(company.of(run), racer, loaded, loss)
+    pairs = [(company.of(run), racer) for run, racer in stack.entries]
+    live = [n for n, (member, racer) in enumerate(pairs) if _usable(member, racer, loaded, losses[n])]
+    stack.update(loaded.draw.step, live)
+    for number in live:
+        member, racer = pairs[number]
+        member.run.recent.setdefault(racer.contender.name, []).append(losses[number])
 
 
 def _step_alone(member: Member, racer: Racer, loaded: Loaded) -> None:
@@ -144,18 +151,16 @@ def _step_alone(member: Member, racer: Racer, loaded: Loaded) -> None:
     except (VisualThoughtError, RuntimeError) as error:  # RuntimeError: torch's, such as too little memory
         member.fail(loaded.draw.step, error)
         return
-    _finish_step(member, racer, loaded, loss)
+    if _usable(member, racer, loaded, loss):
+        update(member.run, racer, loaded.draw.step)
+        member.run.recent.setdefault(racer.contender.name, []).append(loss)
 
 
-def _finish_step(member: Member, racer: Racer, loaded: Loaded, loss: float) -> None:
-    """Use the gradients, unless the loss says that they are worth nothing."""
-    if member.failure is not None:
-        return
-    if not math.isfinite(loss):
+def _usable(member: Member, racer: Racer, loaded: Loaded, loss: float) -> bool:
+    """Whether a head is to take its step; not if its loss says that the gradients are worth nothing."""
+    if member.failure is None and not math.isfinite(loss):
         member.fail(loaded.draw.step, diverged(member.run, loaded.draw, racer, loss))
-        return
-    update(member.run, racer, loaded.draw.step)
-    member.run.recent.setdefault(racer.contender.name, []).append(loss)
+    return member.failure is None
 
 
 def _stacks(company: Company, loaded: Loaded) -> Iterator[Stack]:

@@ -1,13 +1,13 @@
 """Heads of one shape trained as one: their parameters stacked along a new first axis, one graph for all of them.
 
 Seeds, learning rates and the objective's margins may differ. Each head keeps its own module and its own optimiser,
-whose tensors are slices of the stacked ones: clipping, AdamW, validation and checkpoints are those of a head alone,
-and only the graph between batch and gradients is shared.
+whose tensors are slices of the stacked ones: validation and checkpoints are those of a head alone, and only the step,
+from the batch to the weights, is shared.
 """
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
 
@@ -22,11 +22,15 @@ from ..loader import Batch
 from ..objectives.terms import total
 from ..seeds import stream_seed
 from ..state import Racer, Run
+from ..step import update
 from ..tasks.base import Task
+from .folded import fold
+from .joint import JointAdamW, by_group, can_join
+from .table import Table
 
 PLAIN = {"accumulate": 1, "ema_decay": 0.0, "compile": False}
 """Config keys, and the only values with which a stack computes what a head alone does."""
-BUSY_ELEMENTS = 1 << 20
+BUSY_ELEMENTS = 1 << 21
 """Elements of a batch's largest feature above which a CPU is busy with one head; see :func:`pays`."""
 
 
@@ -43,35 +47,60 @@ class Stack:
     def __init__(self, entries: Sequence[tuple[Run, Racer]]) -> None:
         self.entries = tuple(entries)
         run, racer = entries[0]
-        self._loss = _Loss(copy.deepcopy(racer.contender.model).to(run.device).train())
+        self._loss = _Loss(fold(copy.deepcopy(racer.contender.model)).to(run.device).train())
         self._numbers = _lifted([run.task for run, _ in entries], run.device)
-        self._parameters = self._tie([racer.contender.model for _, racer in entries])
+        self._parameters: dict[str, Tensor] = {}
+        self._tie(None)
+        self._joint: JointAdamW | None = None
+        self._may_join = True
 
-    def _tie(self, models: Sequence[nn.Module]) -> dict[str, Tensor]:
-        """Stack the parameters, and make every model's own a slice of the stack."""
-        stacked = {}
-        for name, _ in models[0].named_parameters():
+    def _tie(self, table: Table | None) -> None:
+        """Make every head's parameters slices of stacked ones: of the table, where that has them."""
+        models = [racer.contender.model for _, racer in self.entries]
+        for name, parameter in models[0].named_parameters():
             own = [model.get_parameter(name) for model in models]
-            values = torch.stack([parameter.detach() for parameter in own])
-            for parameter, value in zip(own, values, strict=True):
-                parameter.data = value
-            stacked[f"model.{name}"] = values.requires_grad_(own[0].requires_grad)
-        return stacked
+            known = table is not None and name in table.places
+            stacked = table.stacked(name) if table and known else torch.stack([one.detach() for one in own])
+            for one, values in zip(own, stacked, strict=True):
+                one.data = values
+            self._parameters[f"model.{name}"] = stacked.requires_grad_(parameter.requires_grad)
 
     def backward(self, batch: Batch, step: int) -> Float[Tensor, " n"]:
-        """Leave every head's gradients in its own parameters, and return the n losses."""
+        """Compute every head's gradients for :meth:`update`, and return the n losses."""
         run, racer = self.entries[0]
         torch.manual_seed(stream_seed(run.config.reading_seed, "dropout", "stack", racer.contender.name, step))
         for parameter in self._parameters.values():
             parameter.grad = None
         losses = self._losses(run, racer.contender.view(batch), step)
         losses.sum().backward()
-        for name, stacked in self._parameters.items():
-            own = name.removeprefix("model.")
-            for number, (_, racer) in enumerate(self.entries):
-                grad = None if stacked.grad is None else stacked.grad[number]
-                racer.contender.model.get_parameter(own).grad = grad
         return losses.detach()
+
+    def update(self, step: int, live: Sequence[int]) -> None:
+        """Clip and step the heads numbered ``live`` by the gradients of :meth:`backward`; the others stay as they are.
+
+        All at once where the same parameters have gradients in every step; else in turn, each by its own optimiser.
+        """
+        named = {name.removeprefix("model."): stacked.grad for name, stacked in self._parameters.items()}
+        gradients = {name: gradient for name, gradient in named.items() if gradient is not None}
+        joint = self._join(gradients)
+        if joint is not None:
+            joint.step(gradients, step, live)
+            return
+        for number in live:
+            run, racer = self.entries[number]
+            for name, parameter in racer.contender.model.named_parameters():
+                parameter.grad = gradients[name][number] if name in gradients else None
+            update(run, racer, step)
+
+    def _join(self, gradients: Mapping[str, Tensor]) -> JointAdamW | None:
+        """What steps all heads at once; None, for good, once other parameters than at first have gradients."""
+        if self._joint is None and self._may_join and can_join(self.entries, gradients):
+            table = Table.of([by_group(racer, gradients) for _, racer in self.entries])
+            self._tie(table)
+            self._joint = JointAdamW(self.entries, table)
+        if self._joint is None or self._joint.names != gradients.keys():
+            self._joint, self._may_join = None, False
+        return self._joint
 
     def _losses(self, run: Run, batch: Batch, step: int) -> Float[Tensor, " n"]:
         def loss(parameters: dict[str, Tensor], numbers: dict[str, Tensor]) -> Tensor:
@@ -123,9 +152,9 @@ def can_stack(entries: Sequence[tuple[Run, Racer]]) -> bool:
 def pays(entries: Sequence[tuple[Run, Racer]], batch: Batch) -> bool:
     """Whether a stack is faster than its heads in turn.
 
-    It saves the launching of small operations, which is what a GPU waits for and what a small batch costs on a CPU.
-    Where a batch's arrays outgrow the caches, a CPU is busy with one head: the arrays of several are only larger, come
-    from memory the kernel must map anew, and take longer than the same work in turn.
+    It saves the launching of small operations, which is what a GPU waits for and what a small batch costs on a CPU,
+    and the normalisation of tokens that all heads read. Where a batch's arrays far outgrow the caches, a CPU is busy
+    with one head, and the arrays of several ask for memory that heads in turn would share.
     """
     run, racer = entries[0]
     largest = max(values.numel() for values in racer.contender.view(batch).values())
