@@ -34,7 +34,7 @@ SMALL_HEAD = {
     "head.dim": 32,
     "head.num_heads": 4,
 }
-"""What the bar is about: 1/8 of the parameters of the recipe's head, everything else as in the recipe."""
+"""What the bar is about: about a ninth of the parameters of the recipe's head, everything else as in the recipe."""
 SMALL = {"decoder.dim": 16, "decoder.num_heads": 2, "head.refine": "false"}
 FULL_SHAPES = (SMALL, SMALL | {"head.dim": 64})
 SHAPES = ({"decoder.dim": 32}, {"decoder.dim": 64}, {"decoder.dim": 128}, {"decoder.dim": 128, "decoder.num_layers": 1})

@@ -68,9 +68,11 @@ class JointAdamW:
         self, number: int, rows: Float[Tensor, "n p"], columns: slice, group: Mapping[str, Any], divisor: Tensor | None
     ) -> None:
         """The step of one optimiser group of one head: torch's own kernel, on one long tensor."""
-        tables = (self._weights.rows, rows, self._first.rows, self._second.rows)
         torch._fused_adamw_(
-            *([table[number, columns]] for table in tables),
+            [self._weights.rows[number, columns]],
+            [rows[number, columns]],
+            [self._first.rows[number, columns]],
+            [self._second.rows[number, columns]],
             [],
             [self._steps[number, 0]],
             lr=group["lr"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -38,7 +39,7 @@ class Table:
     def own(self, number: int, name: str) -> Tensor:
         """The tensor of one head."""
         start, stop, shape = self.places[name]
-        return self.rows[number, start:stop].view(shape)
+        return cast(Tensor, self.rows[number, start:stop].view(shape))
 
     def columns(self, names: Sequence[str]) -> slice:
         """The columns of names that stand next to each other."""
