@@ -147,8 +147,8 @@ def pretrain(
     """Reproduce the shipped weights: draw random scenes, pretrain on presence, phrases and actions. About an hour."""
     from ..datasets.world.dinov2 import pretrain_dinov2
     from ..datasets.world.pretext import write_pretext
-    from ..datasets.world.pretrain import PretrainConfig
     from ..datasets.world.pretrain import pretrain as run_pretrain
+    from ..datasets.world.pretraining import PretrainConfig
 
     progress = not as_json
     held_out = write_pretext(out / "held-out", episodes=HELD_OUT, seed=7777, workers=2, progress=progress)

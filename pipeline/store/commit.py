@@ -157,7 +157,8 @@ def _make_folder(folder: Path) -> None:
         if not folder.is_dir():
             raise
         return
-    with suppress(PermissionError, NotImplementedError):  # file systems without groups
+    # best effort: where a file system knows no groups, or the folder's group is not ours, it stays as it was made
+    with suppress(PermissionError, NotImplementedError):
         os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | (DIR_MODE & stat.S_ISGID))
 
 

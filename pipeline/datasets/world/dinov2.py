@@ -6,8 +6,6 @@ covers, the mean colour of every patch, and, from the CLS token, what is held an
 thrown away.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import Dinov2Model
 
-    from .pretrain import PretrainConfig
+    from .pretraining import PretrainConfig
     from .samples import Batch, Sampler
 
 WEIGHTS = Path(__file__).parent / "weights" / "dinov2.safetensors"
@@ -90,12 +88,10 @@ def pretrain_dinov2(config: "PretrainConfig") -> dict[str, Any]:
     """Train, resume if a checkpoint is there, save ``dinov2.safetensors`` (bf16) and return the held-out scores."""
     import torch
     from torch import nn
-    from tqdm import tqdm
     from transformers import AutoTokenizer
 
     from .checkpoints import write_tokenizer
-    from .pretrain import resume, save, schedule
-    from .samples import Sampler
+    from .pretraining import run_pretraining
 
     config.out.mkdir(parents=True, exist_ok=True)
     write_tokenizer(config.out / "tokenizer")  # the batches hold phrases too
@@ -103,29 +99,10 @@ def pretrain_dinov2(config: "PretrainConfig") -> dict[str, Any]:
     encoder = build_dinov2(seed=config.seed)
     torch.manual_seed(config.seed)
     model = nn.ModuleDict({"encoder": encoder, "heads": _readouts()})
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
-    start = resume(config.out, model, optimiser)
-    train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
-    scores: dict[str, Any] = {}
-    steps = range(start, min(config.steps, config.stop_after or config.steps))
-    bar = tqdm(steps, initial=start, total=config.steps, desc="pretrain", unit="step", disable=not config.progress)
-    for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * schedule(step, config.steps)
-        terms = losses(model, train.batch(step, config.batch_size))
-        optimiser.zero_grad(set_to_none=True)
-        sum(terms.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            scores = {"step": step + 1, **evaluate(model, held_out)}
-            with (config.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(scores | {f"loss_{k}": round(v.item(), 4) for k, v in terms.items()}) + "\n")
-            save(config.out, model, optimiser, step + 1)
+    scores = run_pretraining(
+        config, model, tokenizer, lambda batch: losses(model, batch), lambda sampler: evaluate(model, sampler)
+    )
     _export(encoder, config.out / FILE)
-    recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    (config.out / "recipe.json").write_text(json.dumps({"recipe": recipe, "held_out": scores}, indent=1))
     return scores
 
 

@@ -6,8 +6,6 @@ grounding with short referring phrases, and lerobot's own X-VLA action loss on e
 instruction. The pretext heads and the action transformer are thrown away.
 """
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,46 +15,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .checkpoints import WIDTH, build_policy, load_vlm, write_tokenizer
 from .language import COLOURS
+from .pretraining import PretrainConfig, run_pretraining
 from .samples import SEEN, Batch, Sampler, quarter
 
 STATES = 1 + len(COLOURS)  # of what is held, and of what was placed: nothing, or a colour
 FINE = 4  # quarter cells of a 7x7 cell: what the 14x14 shares say of it
 TOWER_WIDTH = 96  # channels of R
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """One pretraining run.
-
-    Args:
-        data: directory of :func:`~.pretext.write_pretext`.
-        held_out: another such directory, from other seeds, for the pretext scores.
-        out: where checkpoints, log and the final weights go; a run found there is resumed.
-        steps: optimiser steps; the learning rate falls to zero over the last quarter.
-        batch_size: frames a step; each is seen with two phrases and one instruction.
-        lr: peak learning rate of AdamW.
-        seed: of weights and batches.
-        save_every: steps between checkpoints and scores.
-        start_from: vision-language weights to go on from (an earlier ``xvla.safetensors``), or None.
-        stop_after: stop at this step as if interrupted; the same call without it goes on.
-        progress: show a bar on stderr.
-    """
-
-    data: Path
-    held_out: Path
-    out: Path
-    steps: int = 1400
-    batch_size: int = 32
-    lr: float = 1e-3
-    seed: int = 0
-    save_every: int = 200
-    start_from: Path | None = None
-    stop_after: int | None = None
-    progress: bool = True
 
 
 class Pretraining(NamedTuple):
@@ -98,38 +65,9 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     else:
         load_vlm(policy, load_file(config.start_from))
     policy.model.vlm.vision_tower.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
-    start = resume(config.out, model, optimiser)
-    train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
-    scores: dict[str, Any] = {}
-    steps = range(start, min(config.steps, config.stop_after or config.steps))
-    bar = tqdm(steps, initial=start, total=config.steps, desc="pretrain", unit="step", disable=not config.progress)
-    for step in bar:
-        torch.manual_seed(config.seed * 1_000_003 + step)  # the action loss draws noise; the same after a resume
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * schedule(step, config.steps)
-        model.train()
-        terms = losses(parts, train.batch(step, config.batch_size))
-        loss = sum(terms.values(), torch.zeros(()))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            scores = {"step": step + 1, **evaluate(parts, held_out)}
-            with (config.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(scores | {f"loss_{k}": round(v.item(), 4) for k, v in terms.items()}) + "\n")
-            save(config.out, model, optimiser, step + 1)
+    scores = run_pretraining(config, model, tokenizer, lambda batch: losses(parts, batch), lambda s: evaluate(parts, s))
     export(policy.model.vlm, config.out / "xvla.safetensors")
-    recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    (config.out / "recipe.json").write_text(json.dumps({"recipe": recipe, "held_out": scores}, indent=1))
     return scores
-
-
-def schedule(step: int, steps: int) -> float:
-    """Warm-up over 150 steps, constant, then linear to zero over the last quarter."""
-    return min((step + 1) / 150, 1.0, (steps - step) / (0.25 * steps))
 
 
 def losses(parts: Pretraining, batch: Batch) -> dict[str, Tensor]:
@@ -242,29 +180,3 @@ def export(vlm: nn.Module, path: Path) -> None:
 
 def _bce(logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
     return F.binary_cross_entropy_with_logits(logits, target)
-
-
-def save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Write model and optimiser to ``resume.safetensors``, whole or not at all."""
-    state = {f"model.{k}": v.contiguous().clone() for k, v in model.state_dict().items()}
-    for index, slots in optimiser.state_dict()["state"].items():
-        state |= {f"optimiser.{index}.{k}": v.contiguous().clone() for k, v in slots.items()}
-    state["step"] = torch.tensor(step)
-    save_file(state, out / "resume.part")
-    (out / "resume.part").rename(out / "resume.safetensors")
-
-
-def resume(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Load what :func:`save` wrote, if it is there; returns the step to go on from."""
-    path = out / "resume.safetensors"
-    if not path.exists():
-        return 0
-    state = load_file(path)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".")
-            slots.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
-    return int(state["step"])

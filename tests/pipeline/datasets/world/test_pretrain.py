@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from visual_thought.pipeline.datasets.world.language import COLOURS, REFERENTS, corpus, instruction
 from visual_thought.pipeline.datasets.world.pretext import object_shares, read_pretext, write_pretext
-from visual_thought.pipeline.datasets.world.pretrain import PretrainConfig, pretrain
+from visual_thought.pipeline.datasets.world.pretrain import pretrain
+from visual_thought.pipeline.datasets.world.pretraining import PretrainConfig
 from visual_thought.pipeline.datasets.world.render import OBJECTS
 from visual_thought.pipeline.datasets.world.samples import quarter
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from visual_thought.pipeline.datasets.world.dinov2 import FILE, WEIGHTS, build_dinov2, pretrain_dinov2, write_dinov2
 from visual_thought.pipeline.datasets.world.pretext import write_pretext
-from visual_thought.pipeline.datasets.world.pretrain import PretrainConfig
+from visual_thought.pipeline.datasets.world.pretraining import PretrainConfig
 from visual_thought.pipeline.errors import ConfigError
 
 pytestmark = pytest.mark.timeout(400)  # transformers is imported here
