@@ -40,6 +40,8 @@ class RunRecord:
     """Split -> its episodes and number of examples."""
     device: str
     """The device the run was computed on, in words."""
+    processes: int = 1
+    """How many processes shared each step when the run started."""
     command: tuple[str, ...] = ()
     """The command line."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -30,6 +30,8 @@ class DecoderConfig:
     """Dropout in attention, feed-forward network and token projection."""
     query_positions: bool = False
     """Add a second learned table to the queries."""
+    query_grid: tuple[int, int] | None = None
+    """The cells that the queries stand for: that table starts as their code; [0, 0]: as the task prescribes."""
     ffn_gate: bool = False
     """Zero-initialised tanh gate on the feed-forward branch."""
 

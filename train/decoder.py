@@ -1,5 +1,6 @@
 """The Visual-Thought decoder f_psi: frozen VLM tokens in, M learned tokens out (paper, eq. 10-18)."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..pipeline.errors import ConfigError
+from .positions import grid_code
 
 
 class Attention(nn.Module):
@@ -151,10 +153,12 @@ class VisualThoughtDecoder(nn.Module):
         ffn_ratio: hidden width of the FFN over ``dim``.
         dropout: in attention weights, FFN and token projection [open].
         query_positions: adds a second learned (M, dim) table to the queries (table 1's counts contain one).
+        query_grid: (rows, columns) of the cells that the last rows * columns queries stand for, row-major; their second
+            table starts as the cells' fixed code instead of as noise. [open]; cross-attention finds its way sooner.
         ffn_gate: a zero-initialised tanh gate on the FFN branch of every layer.
 
     Raises:
-        ConfigError: ``dim`` is not divisible by ``num_heads``.
+        ConfigError: ``dim`` is not divisible by ``num_heads``, or ``query_grid`` has no table or too many cells.
     """
 
     def __init__(
@@ -168,6 +172,7 @@ class VisualThoughtDecoder(nn.Module):
         ffn_ratio: float = 4.0,
         dropout: float = 0.0,
         query_positions: bool = False,
+        query_grid: Sequence[int] | None = None,
         ffn_gate: bool = False,
     ) -> None:
         super().__init__()
@@ -180,6 +185,8 @@ class VisualThoughtDecoder(nn.Module):
         for table in (self.queries, self.query_positions):
             if table is not None:
                 nn.init.normal_(table, std=0.02)  # [open]
+        if query_grid is not None:
+            self._start_at(*query_grid)
 
     def forward(self, z: Float[Tensor, "b n v"]) -> Float[Tensor, "b m d"]:
         """Frozen tokens (b, n, d_vlm) to visual-thought tokens (b, m, dim)."""
@@ -189,3 +196,19 @@ class VisualThoughtDecoder(nn.Module):
         for layer in self.layers:
             q = layer(q, tokens)  # (b, m, dim)
         return q
+
+    def _start_at(self, rows: int, columns: int) -> None:
+        table, cells = self.query_positions, rows * columns
+        if table is None or not 0 < cells <= len(table):
+            raise ConfigError(
+                "the queries cannot start at the cells of a grid",
+                found=[
+                    f"query_grid [{rows}, {columns}]",
+                    f"{len(self.queries)} queries",
+                    f"query_positions {table is not None}",
+                ],
+                expected="query_positions true, and at least as many queries as cells",
+                remedy="set decoder.query_grid to null",
+            )
+        with torch.no_grad():
+            table[-cells:] = grid_code(rows, columns, table.shape[1])

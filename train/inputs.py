@@ -124,6 +124,7 @@ def describe_run(
     splits: Mapping[str, Int[np.ndarray, " m"]],
     *,
     device: torch.device,
+    processes: int = 1,
 ) -> RunRecord:
     """The record of a run that is about to start."""
     labels, arrays = inputs.manifest.labels, inputs.store.arrays()
@@ -138,6 +139,7 @@ def describe_run(
         | {"labels_sha256": hashlib.sha256(labels.read_bytes()).hexdigest() if labels else None},
         splits=_described(splits, examples),
         device=str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
+        processes=processes,
         command=command_line(),
         versions=installed_versions(),
         commit=source_commit(),

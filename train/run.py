@@ -65,7 +65,7 @@ def _train(config: TrainConfig, team: Team) -> Checkpoint:
         data = gather(task, inputs, examples, splits, device, here=team.here)
         task.prepare(data.sources, examples, splits["train"])
         racers = build_racers(task, device)
-        record = describe_run(config, inputs, examples, splits, device=device)
+        record = describe_run(config, inputs, examples, splits, device=device, processes=team.count)
         team.wait()  # until all have seen the run folder as it was
         start, notes = begin(config, record, earlier, racers, team)
         with open_journal(config, start, summary(record), team) as journal:

@@ -8,6 +8,7 @@ import torch
 
 from visual_thought.pipeline.errors import ConfigError
 from visual_thought.train.decoder import Attention, DecoderLayer, TokenProjection, VisualThoughtDecoder
+from visual_thought.train.positions import grid_code
 
 
 def count(module: torch.nn.Module) -> int:
@@ -83,6 +84,22 @@ def attend(module: Attention, queries: list[list[float]], context: list[list[flo
 
 def add(a: list[list[float]], b: list[list[float]]) -> list[list[float]]:
     return [[x + y for x, y in zip(u, v, strict=True)] for u, v in zip(a, b, strict=True)]
+
+
+def test_queries_that_stand_for_cells_start_at_their_codes_and_cost_nothing():
+    plain, placed = (
+        VisualThoughtDecoder(4, 8, 7, 1, num_heads=2, query_positions=True, query_grid=grid) for grid in (None, (2, 3))
+    )
+    assert count(placed) == count(plain)
+    torch.testing.assert_close(placed.query_positions[1:], grid_code(2, 3, 8))
+    assert placed.query_positions[0].abs().max() < 0.2  # a token that is no cell starts as noise
+    assert placed.query_positions.requires_grad
+
+
+@pytest.mark.parametrize(("grid", "positions"), [((2, 4), True), ((0, 0), True), ((2, 3), False)])
+def test_cells_without_a_query_or_a_table_are_refused(grid, positions):
+    with pytest.raises(ConfigError, match="cannot start at the cells"):
+        VisualThoughtDecoder(4, 8, 7, 1, num_heads=2, query_positions=positions, query_grid=grid)
 
 
 def test_the_projection_is_equation_12():

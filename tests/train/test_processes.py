@@ -116,7 +116,8 @@ def test_only_the_main_process_writes_and_speaks(pair):
     assert [one["leads"] for one in said] == [True, False]
     steps = [(line["kind"], line["step"], line["contender"], line.get("split")) for line in numbers(data / "alike")]
     assert len(steps) == len(set(steps))
-    assert json.loads((data / "alike" / "run.json").read_text())["task"] == "ground"
+    record = json.loads((data / "alike" / "run.json").read_text())
+    assert (record["task"], record["processes"]) == ("ground", 2)
 
 
 def test_a_run_of_one_process_goes_on_with_two(pair, tmp_path):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ...pipeline.errors import ConfigError
 from ...pipeline.spec import TokenLayout
 from ..decoder import Attention
+from ..positions import grid_code
 from .neighbourhood import Neighbourhood
-from .positions import grid_code
 from .scores import GroundingScores, combine, top_candidates, unrefined
 
 

@@ -9,6 +9,9 @@ from ...pipeline.errors import ConfigError
 from ...pipeline.spec import FeatureSpec
 from ..config import DecoderConfig
 
+LEFT_OPEN = (0, (0, 0), None)
+"""What a recipe writes for a size of the decoder that the task prescribes."""
+
 
 def known_controls(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """The controls' names; ConfigError for one that the task has not."""
@@ -52,7 +55,14 @@ def refuse_section(section: Mapping[str, Any], name: str) -> None:
         raise ConfigError(f"the task has no `{name}`", found=sorted(section), remedy=f"remove `{name}` from the recipe")
 
 
-def sized(decoder: DecoderConfig, *, why: str, num_queries: int | None = None, dim: int | None = None) -> DecoderConfig:
+def sized(
+    decoder: DecoderConfig,
+    *,
+    why: str,
+    num_queries: int | None = None,
+    dim: int | None = None,
+    grid: tuple[int, int] | None = None,
+) -> DecoderConfig:
     """The decoder with the sizes that the task prescribes; 0 in the recipe takes them, another number must agree.
 
     Args:
@@ -60,12 +70,16 @@ def sized(decoder: DecoderConfig, *, why: str, num_queries: int | None = None, d
         why: the task prescribes what it does.
         num_queries: what it prescribes, if anything.
         dim: likewise.
+        grid: likewise, rows and columns of the cells that the last queries stand for.
 
     Raises:
         ConfigError: the recipe names another size, or leaves one open that the task does not prescribe.
     """
-    prescribed = {"num_queries": num_queries, "dim": dim}
-    wrong = {name: size for name, size in prescribed.items() if size and getattr(decoder, name) not in (0, size)}
+    prescribed = {"num_queries": num_queries, "dim": dim, "query_grid": grid}
+    left_open = (0, (0, 0), None)
+    wrong = {
+        name: size for name, size in prescribed.items() if size and getattr(decoder, name) not in (*left_open, size)
+    }
     if wrong:
         raise ConfigError(
             "the decoder's sizes are not the task's",
@@ -73,8 +87,13 @@ def sized(decoder: DecoderConfig, *, why: str, num_queries: int | None = None, d
             expected=[f"decoder.{name} {size}" for name, size in wrong.items()],
             remedy=f"{why}: set them to 0, and the task takes its own",
         )
-    result = replace(decoder, num_queries=num_queries or decoder.num_queries, dim=dim or decoder.dim)
-    for name in prescribed:
+    result = replace(
+        decoder,
+        num_queries=num_queries or decoder.num_queries,
+        dim=dim or decoder.dim,
+        query_grid=decoder.query_grid and (grid or decoder.query_grid),
+    )
+    for name in ("num_queries", "dim"):
         if getattr(result, name) < 1:
             raise ConfigError(f"decoder.{name} is too small", found=getattr(result, name), expected="at least 1")
     return result

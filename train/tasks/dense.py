@@ -94,7 +94,12 @@ class DenseTask:
         self.head = build(DenseHeadConfig, config.head, source="recipe section `head`")
         self.objective = build(DenseObjectiveConfig, config.objective, source="recipe section `objective`")
         rows, columns = self.head.grid
-        decoder = sized(config.decoder, num_queries=rows * columns, why=f"the head's grid is {rows} x {columns}")
+        decoder = sized(
+            config.decoder,
+            num_queries=rows * columns,
+            grid=self.head.grid,
+            why=f"the head's grid is {rows} x {columns}",
+        )
         sections = {"head": to_plain(self.head), "objective": to_plain(self.objective)}
         self.config = replace(config, decoder=decoder, **sections)
         self.names = ("head", *known_controls(config.controls, CONTROLS))

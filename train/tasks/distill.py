@@ -74,7 +74,7 @@ class DistillTask:
         self.objective = build(DistillObjectiveConfig, config.objective, source="recipe section `objective`")
         tokens, dim = self.e.shape
         why = f"{self.e.key} has {tokens} tokens of {dim} channels"
-        decoder = sized(config.decoder, num_queries=tokens, dim=dim, why=why)
+        decoder = sized(config.decoder, num_queries=tokens, dim=dim, grid=self.e.layout.grid, why=why)
         self.config = replace(config, decoder=decoder, objective=to_plain(self.objective))
         self.names = ("head", *known_controls(config.controls, CONTROLS))
         self.specs = specs

@@ -9,9 +9,9 @@ from visual_thought.pipeline.errors import ConfigError
 from visual_thought.pipeline.spec import TokenLayout
 from visual_thought.train.heads.ground import GroundingHead, GroundingHeadConfig, GroundingShapes, spatial_tokens
 from visual_thought.train.heads.neighbourhood import Neighbourhood
-from visual_thought.train.heads.positions import grid_code
 from visual_thought.train.heads.probe import LinearProbe
 from visual_thought.train.heads.scores import GroundingScores, combine, predict, top_candidates
+from visual_thought.train.positions import grid_code
 
 LAYOUT = TokenLayout(grid=(3, 4), prefix=1, text=2)
 SHAPES = GroundingShapes(dim=6, d_vlm=5, layout=LAYOUT, d_fine=7, fine_grid=(6, 8), input_size=(60, 80))

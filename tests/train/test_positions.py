@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from visual_thought.train.heads.positions import grid_code, sinusoid
+from visual_thought.train.positions import grid_code, sinusoid
 
 
 def test_a_code_is_sines_and_cosines_of_falling_frequency():
