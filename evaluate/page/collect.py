@@ -11,7 +11,7 @@ from ...pipeline.words import counted
 from ..report import ContenderReport, Report, RunReport
 from ..scores import Scores
 from ..tables import COLUMNS, COUNTED, LEGEND, POINTS, Column
-from .content import Fact, Facts, Figure, Item, Number, Page, Table
+from .content import NOTHING, Fact, Facts, Figure, Item, Number, Page, Table
 from .cost import UNKNOWN, Cost, Extraction, cost_of, readable_seconds, size
 from .provenance import provenance_of
 
@@ -19,6 +19,33 @@ HIGHER = frozenset({"F 0.25", "precision", "recall", "hit"})
 LOWER = frozenset({"error px"})
 """Columns whose best cell is bold. Of false positives, misses and alarms a silent head has none, so none is bold."""
 WORST = 5
+PICTURES = {
+    "threshold_sweep": (
+        "Cell decisions by threshold",
+        "Two charts: precision, recall and F 0.25 of the head by decision threshold; precision over recall of the head "
+        "and its controls.",
+    ),
+    "grounding_two_views": (
+        "One moment before the grasp, every camera",
+        "The same moment from every camera, each frame with the head's cell scores, refined sub-cell, predicted point "
+        "and the target's true region.",
+    ),
+    "grounding_before_after": (
+        "Before and after the grasp",
+        "One execution before and after its grasp, each frame with the head's cell scores, predicted point and the "
+        "target's true region.",
+    ),
+    "grounding_two_executions": (
+        "Two executions after the grasp",
+        "A frame of each of two episodes after the grasp, with the head's cell scores, predicted point and the "
+        "target's true region.",
+    ),
+    "grounding_typical": (
+        "A typical positive and a typical negative",
+        "The positive and the negative row of median score, with the head's cell scores and predicted points.",
+    ),
+}
+"""Pictures by the name of their file: their heading, and what there is to see."""
 SECONDS = (
     "Seconds of extraction are those that decoding and forward passes took, summed over workers and shared out over "
     "the rows that came of them; loading weights and writing files are not in them. Training is the wall-clock time "
@@ -71,7 +98,7 @@ def cost_items(cost: Cost) -> tuple[Item, ...]:
         Fact("drawn in training", _drawn(cost)),
         Fact("energy", f"{UNKNOWN}: no meter was read while extracting or training"),
     ]
-    return table, Facts("Read and burnt", facts)
+    return table, Facts("Bytes read and energy", facts)
 
 
 def _extraction_row(one: Extraction) -> tuple[str, ...]:
@@ -115,8 +142,8 @@ def _subtitle(report: Report) -> str:
     run = report.runs[0]
     scores = run.head.scores
     return (
-        f"Judged on the {run.split} split of {run.dataset}: {counted(scores.rows, 'row')} "
-        f"({scores.rows - scores.negative_rows} positive, {scores.negative_rows} negative) of "
+        f"Judged on the {run.split} split of {run.dataset}: {scores.rows:,} rows "
+        f"({scores.rows - scores.negative_rows:,} positive, {scores.negative_rows:,} negative) of "
         f"{counted(run.episodes, 'episode')}. Checkpoint {run.checkpoint}, step {run.step:,}."
     )
 
@@ -127,9 +154,9 @@ def _summary(run: RunReport) -> Iterator[Number]:
     if run.contenders[1:]:
         best = max(run.contenders[1:], key=lambda contender: f_score(contender.scores.counts))
         yield Number("Best control", f"{f_score(best.scores.counts):.3f}", f"F 0.25 of {_words(best.name)}")
-    yield Number("Points on target", shown["hit"], f"of {counted(scores.hit_rows, 'positive row')}")
+    yield Number("Points on target", shown["hit"], f"of {scores.hit_rows:,} positive rows")
     yield Number("Point error", f"{shown['error px']} px", "median, original pixels")
-    yield Number("False alarms", shown["false alarm"], f"of {counted(scores.negative_rows, 'negative row')}")
+    yield Number("False alarms", shown["false alarm"], f"of {scores.negative_rows:,} negative rows")
 
 
 def _headline(run: RunReport) -> Number:
@@ -157,16 +184,17 @@ def _tables(run: RunReport) -> Iterator[Table]:
 
 
 def _weakest(run: RunReport) -> Iterator[Table]:
-    """The groups with the lowest F 0.25, of those that hold a target."""
+    """The groups below the whole, lowest F 0.25 first; only such as hold a target."""
+    whole = f_score(run.head.scores.counts)
     groups = [
         (f"{by}: {name}", scores)
         for by, found in run.head.groups.items()
         for name, scores in found.items()
-        if scores.counts.positives and len(found) > 1
+        if scores.counts.positives and f_score(scores.counts) < whole
     ]
     weakest = sorted(groups, key=lambda group: f_score(group[1].counts))[:WORST]
     if weakest:
-        note = "The groups of rows in which the head's cell decisions are worst, by F 0.25."
+        note = f"Groups of rows whose F 0.25 lies below the {whole:.3f} of all rows, at most {WORST}, the lowest first."
         yield _table("Where the head is weakest", "group", weakest, COUNTED, notes=(note,), best=False)
 
 
@@ -179,7 +207,7 @@ def _table(
     notes: Sequence[str] = (),
     best: bool = True,
 ) -> Table:
-    cells = [(name, *(column.value(scores) for column in columns)) for name, scores in rows]
+    cells = [(name, *(_grouped(column.value(scores)) for column in columns)) for name, scores in rows]
     headings = (first, *(column.heading for column in columns))
     bold = frozenset(_best(headings, cells)) if best and len(cells) > 1 else frozenset()
     return Table(title, headings, cells, bold=bold, notes=notes)
@@ -189,7 +217,11 @@ def _best(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[t
     """The best cells, compared as they are printed: what looks the same is equally good."""
     for column, heading in enumerate(headings):
         if heading in HIGHER | LOWER:
-            values = {row: float(line[column].rstrip("%")) for row, line in enumerate(cells) if line[column] != "-"}
+            values = {
+                row: float(line[column].replace(",", "").rstrip("%"))
+                for row, line in enumerate(cells)
+                if line[column] not in NOTHING
+            }
             goal = (max if heading in HIGHER else min)(values.values(), default=None)
             yield from ((row, column) for row, value in values.items() if value == goal)
 
@@ -200,14 +232,22 @@ def _label(one: ContenderReport, run: RunReport) -> str:
 
 
 def _figure(out: Path, run: RunReport, name: str) -> Figure:
-    title = _words(Path(name).stem).capitalize()
-    origin = f"{run.split} split of {run.dataset}, run {run.run}, checkpoint {run.checkpoint} (step {run.step})"
-    alt = f"{title}: a picture whose words and numbers are drawn into it; {origin}. The tables hold its numbers."
-    return Figure(title, out / name, f"{origin[:1].upper()}{origin[1:]}.", alt)
+    stem = Path(name).stem
+    usual = _words(stem).capitalize(), "A picture whose words and numbers are drawn into it."
+    title, alt = PICTURES.get(stem, usual)
+    origin = (
+        f"{run.split.capitalize()} split of {run.dataset}; checkpoint {run.checkpoint} of {run.run}, step {run.step:,}."
+    )
+    return Figure(title, out / name, origin, f"{alt} {origin}")
 
 
 def _is_failure(item: Item) -> bool:
     return any(word in item.title.lower() for word in ("fail", "worst", "false"))
+
+
+def _grouped(text: str) -> str:
+    """A whole number with its thousands apart; what was not measured as a dash."""
+    return f"{int(text):,}" if text.isdecimal() else "–" if text == "-" else text
 
 
 def _words(name: str) -> str:
