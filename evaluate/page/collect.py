@@ -46,6 +46,7 @@ PICTURES = {
     ),
 }
 """Pictures by the name of their file: their heading, and what there is to see."""
+NOTE = LEGEND.replace(" -: ", " –: ")
 SECONDS = (
     "Seconds of extraction are those that decoding and forward passes took, summed over workers and shared out over "
     "the rows that came of them; loading weights and writing files are not in them. Training is the wall-clock time "
@@ -167,12 +168,12 @@ def _headline(run: RunReport) -> Number:
 
 def _overview(report: Report) -> Table:
     rows = [(run.run, run.head.scores) for run in report.runs]
-    return _table("Runs side by side", "run", rows, COUNTED, notes=(LEGEND,))
+    return _table("Runs side by side", "run", rows, COUNTED, notes=(NOTE,))
 
 
 def _tables(run: RunReport) -> Iterator[Table]:
     rows = [(_label(one, run), one.scores) for one in run.contenders]
-    yield _table(f"Head and controls on {run.split}", "contender", rows, COLUMNS, notes=(LEGEND,))
+    yield _table(f"Head and controls on {run.split}", "contender", rows, COLUMNS, notes=(NOTE,))
     val = [(_words(one.name), one.val) for one in run.contenders if one.val]
     if val:
         yield _table("The same on val", "contender", val, COLUMNS, notes=("The best checkpoint was chosen on val.",))

@@ -95,8 +95,8 @@ def _data(record: RunRecord) -> Facts:
 
 def _splits(record: RunRecord) -> Table:
     rows = []
-    for name, split in record.splits.items():
-        if "episodes" in split and name != "train_eval":
+    for name in ("train", "val", "test"):
+        if split := record.splits.get(name):
             rows.append((name, f"{len(split['episodes']):,}", f"{split['examples']:,}", ranges(split["episodes"])))
     left_out = record.splits.get("left_out", {}).get("examples", 0)
     notes = ["Splits are by whole episodes."]
