@@ -16,6 +16,8 @@ from .ceiling import ceiling
 from .config import EvalConfig
 from .controls import centre_prior, prior_threshold
 from .examples import choose_examples
+from .page.collect import page_of
+from .page.html import write_page
 from .pictures import Frames, Shown, draw_examples, draw_sweeps
 from .report import ContenderReport, Report, RunReport
 from .rows import Answers, LabelledRows
@@ -56,7 +58,7 @@ def evaluate_run(config: EvalConfig, run_dir: Path) -> RunReport:
 
 
 def write_report(report: Report) -> None:
-    """Write ``metrics.json``, ``table.txt`` and ``table.md`` into the report's folder, each in one step."""
+    """Write ``metrics.json``, the tables and ``report.html`` into the report's folder, each in one step."""
     report.out.mkdir(parents=True, exist_ok=True)
     texts = {
         "metrics.json": json.dumps(report.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
@@ -67,6 +69,7 @@ def write_report(report: Report) -> None:
         unfinished = report.out / f".{name}.{os.getpid()}"
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(report.out / name)
+    write_page(page_of(report), report.out / "report.html")
 
 
 def _answers(config: EvalConfig, subject: Subject, split: str) -> tuple[LabelledRows, Mapping[str, Answers]]:
