@@ -64,7 +64,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         raise VisualThoughtError(f"{path} cannot be read", found=error.strerror) from None
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             value = None
         if not _whole(value):

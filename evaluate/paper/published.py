@@ -1,7 +1,7 @@
-"""What the paper prints in its tables 1 to 4, and the recipe a run must have for those numbers to stand beside its own.
+"""What the paper prints in its tables 1 to 4, and the recipe a run must have to stand beside it.
 
-Source: Hernandez Cancino Estrada, "Visual Thought Tokens", May 2026, tables 1-4 and their captions. Its data sets are its
-own: numbers beside each other are of one recipe on two data sets.
+Source: Hernandez Cancino Estrada, "Visual Thought Tokens", May 2026, tables 1-4 and their captions. Its data sets are
+its own: numbers beside each other are of one recipe on two data sets.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from ...pipeline.errors import ConfigError
 from ...pipeline.record import RunRecord, read_record
+from ...train.config import TrainConfig
 from .log import Log, read_log
 from .sizes import sizes
 
@@ -24,6 +25,8 @@ SILENT = (
     "compile", "accumulate", "early_stop", "task",
 )  # fmt: skip
 """Keys of a config that do not make it another setting of the table."""
+DEFAULTS = {field.name: field.default for field in fields(TrainConfig) if isinstance(field.default, (int, float, str))}
+"""What a run meant that was recorded before a key was known."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class PaperRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The config, flat: ``decoder.dim`` -> value."""
-        return dict(_flat(self.record.config))
+        return {**DEFAULTS, **dict(_flat(self.record.config))}
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -52,12 +55,13 @@ class PaperRun:
 
     @cached_property
     def origin(self) -> dict[str, str]:
-        """What it was trained on: ``dataset``, and the fingerprint of every feature."""
+        """What it was trained on: ``dataset`` by name, ``data`` (labels and split) by hash, features by fingerprint."""
         manifest = self.record.manifest
         told = {key: manifest.get(key) for key in ("repo_id", "revision", "labels_sha256")}
         told["episodes"] = {name: said.get("episodes") for name, said in self.record.splits.items()}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        return {"dataset": f"{manifest['name']}@{digest[:6]}", **self.record.fingerprints}
+        features = {name: found[:8] for name, found in self.record.fingerprints.items()}
+        return {"dataset": str(manifest["name"]), "data": digest[:8], **features}
 
     @property
     def identity(self) -> str:

@@ -43,7 +43,7 @@ def read_sweep(folder: Path) -> PaperSweep:
             raise VisualThoughtError(f"{path} was written by a newer version", expected=f"schema {SCHEMA} or older")
         entries = tuple(Entry(**entry) for entry in data["entries"])
         listed = [(str(run["cell"]), _inside(folder, run["run"]), run) for run in data["runs"]]
-        notes = tuple(_note(run) for _, _, run in listed if run["status"] != "finished")
+        notes = tuple(_note(run) for _, path, run in listed if _is_missing(path, run))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VisualThoughtError(
             f"{path} is damaged",
@@ -64,7 +64,12 @@ def _inside(folder: Path, name: Any) -> Path:
     return path
 
 
+def _is_missing(path: Path, run: Mapping[str, Any]) -> bool:
+    """Whether nothing but the sweep's own file tells of it: it failed, or never began."""
+    return run["status"] == "failed" or not (path / "run.json").is_file()
+
+
 def _note(run: Mapping[str, Any]) -> str:
     reason = f": {run['reason']}" if run.get("reason") else ""
-    told = "failed" if run["status"] == "failed" else "has not finished"
+    told = "failed" if run["status"] == "failed" else "has not begun"
     return f"{run['run']} {told}{reason}"

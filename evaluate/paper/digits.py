@@ -1,0 +1,54 @@
+"""Numbers as a table prints them."""
+
+from typing import Any
+
+from .table import Cell, Column, Kind
+
+NOTHING = "-"
+_FIXED: dict[Kind, int] = {"fixed3": 3, "fixed4": 4, "count": 0}
+
+
+def shown(cell: Cell, column: Column) -> str:
+    """A value, without its interval: ``0.848``, ``10.68M``, ``5e-6``, ``32x32``; ``-`` where there is none."""
+    value = cell.value
+    if value is None:
+        return NOTHING
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value))
+    if isinstance(value, (str, bool)):
+        return str(value)
+    return _number(value, column.kind)
+
+
+def half_shown(cell: Cell, column: Column) -> str:
+    """Half the interval in the digits of its value; empty where there is none."""
+    if cell.half is None or cell.value is None:
+        return ""
+    digits = _FIXED.get(column.kind, 3)
+    return f"{cell.half:.{digits}f}" if not _hidden(cell.value, digits) else f"{cell.half:.0e}"
+
+
+def _number(value: Any, kind: Kind) -> str:
+    if kind in _FIXED:
+        digits = _FIXED[kind]
+        return f"{value:.2e}" if _hidden(value, digits) else f"{value:.{digits}f}"
+    if kind == "millions":
+        return f"{value / 1e6:.2f}M" if value >= 1e5 or not value else f"{value / 1e3:.2f}k"
+    if kind == "rate":
+        return _power(value)
+    if kind == "share" and round(value, 2) == value:
+        return f"{value:.2f}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _power(value: float) -> str:
+    """5e-6, not 5e-06; 0.02 as it is."""
+    if 1e-3 < abs(value) < 1e3 or not value:
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _hidden(value: float, digits: int) -> bool:
+    """Whether this many decimals would print a number as nothing, or nearly."""
+    return bool(digits) and 0 < abs(value) < 10.0 ** (1 - digits) / 2
