@@ -24,16 +24,15 @@ def half_shown(cell: Cell, column: Column) -> str:
     """Half the interval in the digits of its value; empty where there is none."""
     if cell.half is None or cell.value is None:
         return ""
-    digits = _FIXED.get(column.kind, 3)
-    return f"{cell.half:.{digits}f}" if not _hidden(cell.value, digits) else f"{cell.half:.0e}"
+    small = _is_small(cell.value, column.kind)
+    return f"{cell.half:.0e}" if small else f"{cell.half:.{_FIXED.get(column.kind, 3)}f}"
 
 
 def _number(value: Any, kind: Kind) -> str:
     if kind in _FIXED:
-        digits = _FIXED[kind]
-        return f"{value:.2e}" if _hidden(value, digits) else f"{value:.{digits}f}"
+        return f"{value:.2e}" if _is_small(value, kind) else f"{value:.{_FIXED[kind]}f}"
     if kind == "millions":
-        return f"{value / 1e6:.2f}M" if value >= 1e5 or not value else f"{value / 1e3:.2f}k"
+        return f"{value / 1e6:.2f}M" if value >= 1e5 else f"{value / 1e3:.1f}k" if value >= 1e3 else str(value)
     if kind == "rate":
         return _power(value)
     if kind == "share" and round(value, 2) == value:
@@ -49,6 +48,6 @@ def _power(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def _hidden(value: float, digits: int) -> bool:
-    """Whether this many decimals would print a number as nothing, or nearly."""
-    return bool(digits) and 0 < abs(value) < 10.0 ** (1 - digits) / 2
+def _is_small(value: float, kind: Kind) -> bool:
+    """Whether four decimals would print an error as nothing, or nearly."""
+    return kind == "fixed4" and 0 < abs(value) < 5e-4

@@ -9,8 +9,9 @@ from .terminal import labels_of
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "→": r"$\rightarrow$", "±": r"$\pm$", "–": "--",
-    "…": r"\dots{}",     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}", "→": r"$\rightarrow$", "±": r"$\pm$", "–": "--",
+    "…": r"\dots{}",
 }  # fmt: skip
 ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "": ""}
 

@@ -7,8 +7,8 @@ from ...pipeline.words import counted
 from .digits import shown
 from .folders import Found
 from .groups import Group
+from .judged import UNTRAINED
 from .published import SOURCE, differing
-from .rows import UNTRAINED
 from .runs import At, PaperRun
 from .sweeps import PaperSweep
 from .table import CONTROLS, Block, Cell, Column, Row

@@ -49,8 +49,9 @@ def tables(
     for given, known, flag in ((form, FORMATS, "--format"), (checkpoint, ("last", "best"), "--checkpoint")):
         if given not in known:
             raise ConfigError(f"{flag} cannot be {given!r}", expected=list(known))
-    at = "best" if checkpoint == "best" else "last"
-    made = paper_tables(folders, number=number, at=at, random_init=tuple(random_init or ()))
+    made = paper_tables(
+        folders, number=number, at="best" if checkpoint == "best" else "last", random_init=tuple(random_init or ())
+    )
     written = [] if out is None else [str(path) for path in write_tables(made, out)]
     if as_json or form == "json":
         answer(tables_json(made) | {"files": written}, "", True)
