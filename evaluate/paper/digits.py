@@ -14,10 +14,15 @@ def shown(cell: Cell, column: Column) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, (list, tuple)):
-        return "x".join(map(str, value))
+        return printable("x".join(map(str, value)))
     if isinstance(value, (str, bool)):
-        return str(value)
+        return printable(str(value))
     return _number(value, column.kind)
+
+
+def printable(text: str) -> str:
+    """Words of anybody's on one line, without a character that commands a terminal."""
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
 
 
 def half_shown(cell: Cell, column: Column) -> str:

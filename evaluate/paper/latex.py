@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from .digits import half_shown, shown
+from .digits import half_shown, printable, shown
 from .table import Block, Cell, Column, PaperTable, Row
 from .terminal import labels_of
 
@@ -18,7 +18,7 @@ ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "": ""}
 
 def latex(table: PaperTable) -> str:
     """The table as a ``table`` environment; its notes are comments above it."""
-    says = [*(f"% missing: {' '.join(note.split())}" for note in table.notes)]
+    says = [*(f"% missing: {printable(note)}" for note in table.notes)]
     caption = " ".join(escape(f"{text[0].upper()}{text[1:]}.") for text in (table.title, *table.facts, *table.legend))
     columns = "@{}l" + "r" * len(table.columns) + "@{}"
     lines = [r"% needs \usepackage{booktabs}", *says, r"\begin{table}[t]", r"\centering", r"\footnotesize"]
@@ -36,7 +36,7 @@ def latex(table: PaperTable) -> str:
 
 def escape(text: str) -> str:
     """Words of anybody's as text: no character of them is a command, and none is a control character."""
-    return "".join(ESCAPES.get(char, char if char.isprintable() else " ") for char in text)
+    return "".join(ESCAPES.get(char, char) for char in printable(text))
 
 
 def _headings(table: PaperTable) -> str:

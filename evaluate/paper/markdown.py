@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from .digits import half_shown, shown
+from .digits import half_shown, printable, shown
 from .table import Cell, Column, PaperTable, Row
 from .terminal import labels_of
 
@@ -22,7 +22,7 @@ def markdown(table: PaperTable) -> str:
 
 def plain(text: str) -> str:
     """Words of anybody's as text: nothing in them is markup, a link or the end of a cell."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", printable(text))
 
 
 def _cells(row: Row, columns: tuple[Column, ...]) -> Iterator[str]:

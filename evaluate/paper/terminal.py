@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .digits import NOTHING, half_shown, shown
+from .digits import NOTHING, half_shown, printable, shown
 from .table import CONTROLS, Block, PaperTable, Row
 
 WIDTH = 100
@@ -62,7 +62,7 @@ def terminal(table: PaperTable, *, width: int = WIDTH, colour: bool = False) -> 
     lines.append(_printed(Strip(table.corner, _headings(table, style)), widths, style))
     for strips in blocks:
         lines += [thin, *(_printed(strip, widths, style) for strip in strips)]
-    notes = (textwrap.wrap(note, width, initial_indent="! ", subsequent_indent="  ") for note in table.notes)
+    notes = (textwrap.wrap(printable(note), width, initial_indent="! ", subsequent_indent="  ") for note in table.notes)
     return "\n".join([*lines, thick, *_softly(table.legend, style), *(line for note in notes for line in note)]) + "\n"
 
 
@@ -97,7 +97,7 @@ def labels_of(block: Block) -> list[str]:
     """A name for every row of a block; the block's own stands at its first row, an arrow where it is carried on."""
     labels = []
     for number, row in enumerate(block.rows):
-        own = row.label.replace("_", " ") or (block.name if number == 0 else "")
+        own = printable(row.label.replace("_", " ") or (block.name if number == 0 else ""))
         arrow = "→ " if row.carried else "  "
         labels.append(arrow + own if block.name not in ("", CONTROLS) else own)
     return labels
@@ -133,4 +133,4 @@ def _printed(strip: Strip, widths: Sequence[int], style: Style) -> str:
 
 
 def _softly(texts: Sequence[str], style: Style) -> list[str]:
-    return [style.soft(line) for text in texts for line in textwrap.wrap(text, style.width)]
+    return [style.soft(line) for text in texts for line in textwrap.wrap(printable(text), style.width)]
