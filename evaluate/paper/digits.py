@@ -38,7 +38,7 @@ def _number(value: Any, kind: Kind) -> str:
         return f"{value:.2e}" if _is_small(value, kind) else f"{value:.{_FIXED[kind]}f}"
     if kind == "millions":
         return f"{value / 1e6:.2f}M" if value >= 1e5 else f"{value / 1e3:.1f}k" if value >= 1e3 else str(value)
-    if kind == "rate":
+    if kind == "rate" and isinstance(value, float):
         return _power(value)
     if kind == "share" and round(value, 2) == value:
         return f"{value:.2f}"

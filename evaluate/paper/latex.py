@@ -18,7 +18,7 @@ ARROWS = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "": ""}
 
 def latex(table: PaperTable) -> str:
     """The table as a ``table`` environment; its notes are comments above it."""
-    says = [*(f"% missing: {printable(note)}" for note in table.notes)]
+    says = [*(f"% note: {printable(note)}" for note in table.notes)]
     caption = " ".join(escape(f"{text[0].upper()}{text[1:]}.") for text in (table.title, *table.facts, *table.legend))
     columns = "@{}l" + "r" * len(table.columns) + "@{}"
     lines = [r"% needs \usepackage{booktabs}", *says, r"\begin{table}[t]", r"\centering", r"\footnotesize"]

@@ -37,7 +37,7 @@ CELLS = (
 )
 _LAYERS = Column(LAYERS, "Layers", "whole")
 _EXPERT = "train numbers are of the training examples that every validation scores too, without dropout"
-_POOLED = "counts, precision, recall and F0.25 (eq. 51) are pooled over all cells; positive from a score of 0.5 on"
+_POOLED = "counts, precision, recall and F0.25 (eq. 51) are pooled over all cells; threshold 0.5"
 
 LAYOUTS: Mapping[int, Layout] = {
     1: Layout(

@@ -16,7 +16,7 @@ def markdown(table: PaperTable) -> str:
     for block in table.blocks:
         for row, label in zip(block.rows, labels_of(block), strict=True):
             lines.append("| " + " | ".join([plain(label.strip()), *_cells(row, table.columns)]) + " |")
-    said = [*(f"* {plain(text)}" for text in table.legend), *(f"* **missing**: {plain(text)}" for text in table.notes)]
+    said = [*(f"* {plain(text)}" for text in table.legend), *(f"* **note**: {plain(text)}" for text in table.notes)]
     return "\n".join([*lines, "", *said]) + "\n"
 
 

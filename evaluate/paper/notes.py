@@ -20,13 +20,13 @@ def facts(groups: Sequence[Group], chosen: Group, *, at: At | None, setting: str
     """Data, split and checkpoint of all rows, and the setting if it is one."""
     runs = [run for group in groups for run in group.runs]
     names = dict.fromkeys(_dataset(run.record.manifest) for run in runs)
-    said = [f"{' and '.join(names)}: {_split(chosen)}"]
+    said = [f"data: {' and '.join(names)}, {_split(chosen)}"]
     if at is not None:
         lengths = sorted({run.steps for run in runs})
         which = "last validation" if at == "last" else "best validation of each contender"
         steps = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
         said.append(f"{which} of {steps} steps")
-    return (*said, *([setting] if setting else []))
+    return (*said, *([f"row: {setting}"] if setting else []))
 
 
 def legend(measured: str, blocks: Sequence[Block], columns: Sequence[Column], chosen: str) -> tuple[str, ...]:

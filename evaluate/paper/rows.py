@@ -92,10 +92,16 @@ def varying(groups: Iterable[Group], known: Sequence[str]) -> list[Column]:
     ours = list(groups)
     settings, origins = ([_texts(group, of) for group in ours] for of in ("settings", "origin"))
     keys = [key for key in _differing(settings) if key not in known and key != "decoder.num_queries"]
-    columns = [Column(key, key.rpartition(".")[2], "rate") for key in keys]
+    columns = [Column(key, _heading(key), "rate") for key in keys]
     told = _differing(origins)
     named = [name for name in told if name != "data" or "dataset" not in told]
     return columns + [Column(f"origin.{name}", name, "text") for name in named]
+
+
+def _heading(key: str) -> str:
+    """The key's last part where that says what it is; ``head.dim`` and ``scheduler.name`` stay whole."""
+    group, _, last = key.rpartition(".")
+    return last if group in ("", "decoder", "optimizer", "objective") else key
 
 
 def _control_row(group: Group, name: str, columns: Sequence[Column], at: At) -> Row:

@@ -9,7 +9,7 @@ from typing import Any
 
 MEASURED = ("scale.",)
 """Tensors in a checkpoint that were measured on the training targets, not trained."""
-CLOSED_FORM = ("target_mean",)
+CLOSED_FORM = ("target_mean", "centre_prior")
 """Contenders without anything to train."""
 LARGEST = 1 << 24
 
