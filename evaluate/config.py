@@ -22,6 +22,8 @@ class EvalConfig:
     """``best`` (each contender's own best validation), ``last`` or a step."""
     threshold: float = 0.5
     """A cell is positive from this score sigmoid(a) on; [open] in the paper."""
+    precision: Literal["run", "fp32", "bf16"] = "run"
+    """Number format of the forward pass; ``run`` is the one the run validated itself in."""
     batch_size: int = 128
     """Examples a batch; changes no number beyond rounding."""
     figures: bool = True

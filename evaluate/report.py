@@ -3,14 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..pipeline.metrics.curves import SweepPoint
 from ..pipeline.metrics.grounding import f_score, precision, recall
 from ..pipeline.place import Place
-from .scores import Scores
 
 SCHEMA = 1
+
+
+class Scores(Protocol):
+    """One contender's numbers on some rows."""
+
+    @property
+    def rows(self) -> int:
+        """Rows judged."""
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """A flat dictionary; what was not measured is None."""
 
 
 @dataclass(frozen=True)
@@ -19,16 +29,16 @@ class ContenderReport:
 
     Args:
         name: ``head`` or a control's name.
-        threshold: cells are positive from this score on.
+        threshold: cells are positive from this score on; None for a task without decisions.
         scores: on the split reported.
-        groups: the same by target, camera and phase.
-        sweep: counts on the split at many thresholds.
+        groups: the same by target, camera, phase and episode, as far as the task has them.
+        sweep: counts on the split at many thresholds; nothing for a task without decisions.
         val: on the validation split; None when that is the split reported.
         losses: loss terms by split and name; nothing for a control that was not trained.
     """
 
     name: str
-    threshold: float
+    threshold: float | None
     scores: Scores
     groups: Mapping[str, Mapping[str, Scores]]
     sweep: tuple[SweepPoint, ...]
@@ -62,7 +72,8 @@ class RunReport:
         simulated: whether the data set is simulated.
         store: the feature store; ``features`` maps each feature's name to the array key that was read.
         contenders: the head first, then the controls.
-        ceiling: what a contender with perfect cells would score.
+        ceiling: what a contender with perfect cells would score; nothing for a task whose best is trivial.
+        task: ``ground``, ``distill`` or ``dense``.
         figures: picture files written, relative to the report's folder.
         notes: what is missing from this report and why.
     """
@@ -79,6 +90,7 @@ class RunReport:
     features: Mapping[str, str]
     contenders: tuple[ContenderReport, ...]
     ceiling: Mapping[str, Scores]
+    task: str = "ground"
     figures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -91,6 +103,7 @@ class RunReport:
         """Plain data for ``metrics.json``."""
         return {
             "run": self.run,
+            "task": self.task,
             "path": str(self.path),
             "checkpoint": self.checkpoint,
             "step": self.step,

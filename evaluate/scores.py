@@ -21,7 +21,7 @@ from ..pipeline.metrics.grounding import (
 )
 from .rows import Answers, LabelledRows
 
-GROUPINGS = ("target", "camera", "phase")
+GROUPINGS = ("target", "camera", "phase", "episode")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def score(answers: Answers, rows: LabelledRows, threshold: float) -> Scores:
 
 
 def score_by(answers: Answers, rows: LabelledRows, threshold: float) -> dict[str, dict[str, Scores]]:
-    """The same numbers by target, camera and phase: grouping -> group -> scores."""
+    """The same numbers by target, camera, phase and episode: grouping -> group -> scores."""
     inside = _hits(answers, rows)
     result: dict[str, dict[str, Scores]] = {}
     for by in GROUPINGS:
