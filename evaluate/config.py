@@ -28,6 +28,12 @@ class EvalConfig:
     """Examples a batch; changes no number beyond rounding."""
     figures: bool = True
     """Draw figures; the pictures among them need the dataset."""
+    compare: bool = False
+    """Say by how much the second of two runs is better, and whether that could be chance."""
+    random_init: Path | None = None
+    """A run of the same recipe, trained on features of a backbone with random weights: a control of every run."""
+    random_init_store: Place | None = None
+    """Its store, if that moved."""
     store: Place | None = None
     """The feature store: a folder or a URL."""
     manifest: str | None = None

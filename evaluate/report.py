@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..pipeline.metrics.bootstrap import EpisodeSums
 from ..pipeline.metrics.curves import SweepPoint
 from ..pipeline.metrics.grounding import f_score, precision, recall
 from ..pipeline.place import Place
+from .across import Comparison, OverSeeds
+from .findings import Findings
 
 SCHEMA = 1
 
@@ -35,6 +38,8 @@ class ContenderReport:
         sweep: counts on the split at many thresholds; nothing for a task without decisions.
         val: on the validation split; None when that is the split reported.
         losses: loss terms by split and name; nothing for a control that was not trained.
+        findings: curves, calibration, views and phases; None for a task without decisions.
+        sums: what the metrics are made of, by episode.
     """
 
     name: str
@@ -44,6 +49,8 @@ class ContenderReport:
     sweep: tuple[SweepPoint, ...]
     val: Scores | None
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    findings: Findings | None = None
+    sums: EpisodeSums | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""
@@ -56,7 +63,7 @@ class ContenderReport:
                 by: {name: scores.to_json() for name, scores in groups.items()} for by, groups in self.groups.items()
             },
             "sweep": [_sweep_json(point) for point in self.sweep],
-        }
+        } | ({"findings": self.findings.to_json()} if self.findings else {})
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,9 @@ class RunReport:
         task: ``ground``, ``distill`` or ``dense``.
         figures: picture files written, relative to the report's folder.
         notes: what is missing from this report and why.
+        seed: the run's.
+        recipe: a fingerprint of what it was trained by, all but the seed.
+        examples_sha256: a fingerprint of the rows it was judged on.
     """
 
     run: str
@@ -93,6 +103,9 @@ class RunReport:
     task: str = "ground"
     figures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    seed: int = 0
+    recipe: str = ""
+    examples_sha256: str = ""
 
     @property
     def head(self) -> ContenderReport:
@@ -117,19 +130,36 @@ class RunReport:
             "ceiling": {name: scores.to_json() for name, scores in self.ceiling.items()},
             "figures": list(self.figures),
             "notes": list(self.notes),
+            "seed": self.seed,
+            "recipe": self.recipe,
+            "examples_sha256": self.examples_sha256,
         }
 
 
 @dataclass(frozen=True)
 class Report:
-    """All runs of one evaluation, and the folder that holds its files."""
+    """All runs of one evaluation.
+
+    Args:
+        out: the folder that holds its files.
+        runs: one a run.
+        seeds: mean and interval of runs of one recipe.
+        comparison: of two runs, if it was asked for.
+    """
 
     out: Path
     runs: tuple[RunReport, ...]
+    seeds: tuple[OverSeeds, ...] = ()
+    comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""
-        return {"schema": SCHEMA, "runs": [run.to_json() for run in self.runs]}
+        return {
+            "schema": SCHEMA,
+            "runs": [run.to_json() for run in self.runs],
+            "seeds": [found.to_json() for found in self.seeds],
+            "comparison": self.comparison.to_json() if self.comparison else None,
+        }
 
 
 def _sweep_json(point: SweepPoint) -> dict[str, float | int]:

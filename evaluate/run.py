@@ -5,10 +5,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from .compare import compare, refuse_incomparable
 from .config import EvalConfig
 from .judges import judge
+from .random_init import judge_random_init
 from .report import Report, RunReport
-from .subject import Subject, open_subject
+from .seeds import over_seeds, recipe_of
+from .subject import Subject, examples_sha256, open_subject
 from .tables import markdown_table, terminal_table
 from .tasks.base import Judged
 
@@ -20,13 +23,15 @@ def evaluate(config: EvalConfig) -> Report:
         the report; :func:`~.tables.terminal_table` shows it.
 
     Raises:
-        ConfigError: no run, or no such checkpoint.
+        ConfigError: no run, no such checkpoint, or runs of different tasks compared.
         WeightsError: a damaged checkpoint, or one whose answers are not finite.
         StoreError: the store is gone, incomplete or damaged; StoreMismatch if its features are others, field by field.
         ManifestError: an empty split, or one that the run was trained on.
     """
+    if config.compare:
+        refuse_incomparable(config.runs)
     runs = tuple(evaluate_run(config, run_dir) for run_dir in config.runs)
-    report = Report(config.out, runs)
+    report = Report(config.out, runs, over_seeds(runs), compare(*runs) if config.compare else None)
     write_report(report)
     return report
 
@@ -34,7 +39,7 @@ def evaluate(config: EvalConfig) -> Report:
 def evaluate_run(config: EvalConfig, run_dir: Path) -> RunReport:
     """Judge one run; writes only its figures."""
     with open_subject(config, run_dir) as subject:
-        judged = judge(subject, config)
+        judged = _with_random_init(config, subject, judge(subject, config))
         report = _describe(config, subject, run_dir, judged)
         return _with_figures(config, report, judged) if config.figures else report
 
@@ -51,6 +56,13 @@ def write_report(report: Report) -> None:
         unfinished = report.out / f".{name}.{os.getpid()}"
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(report.out / name)
+
+
+def _with_random_init(config: EvalConfig, subject: Subject, judged: Judged) -> Judged:
+    if config.random_init is None:
+        return judged
+    control, notes = judge_random_init(config, subject, config.random_init)
+    return replace(judged, contenders=(*judged.contenders, control), notes=(*judged.notes, *notes))
 
 
 def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judged) -> RunReport:
@@ -70,6 +82,9 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
         ceiling=judged.ceiling,
         task=subject.loaded.config.task,
         notes=(*subject.notes, *judged.notes),
+        seed=subject.loaded.record.seed,
+        recipe=recipe_of(subject.loaded.record),
+        examples_sha256=examples_sha256(subject, config.split),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Int
 
 from ..pipeline.config import build
@@ -76,6 +77,15 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
         inputs = Inputs(store, keys, readers, indexes, manifest)
         notes = tuple(_notes(manifest, examples, loaded.record))
         yield Subject(loaded, loaded.task, inputs, examples, splits, notes)
+
+
+def examples_sha256(subject: Subject, split: str) -> str:
+    """What a split's examples are, labels included: two runs with the same were judged on the same rows."""
+    table = subject.examples.table.take(pa.array(subject.splits[split])).replace_schema_metadata().combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def _manifest(config: EvalConfig, record: RunRecord) -> DatasetManifest:

@@ -3,30 +3,49 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from .layouts import LAYOUTS, NOTHING, Column, Numbers
+from .across import Comparison, OverSeeds
+from .layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, NOTHING, Column, Numbers
 from .report import ContenderReport, Report, RunReport, Scores
 
 WIDTH = 100
 MOST_EPISODES = 12
+SHOWN_OVER_SEEDS = 4
+SHORT = 16
+COMPARISON_LEGEND = (
+    "comparison: of the heads, by a paired bootstrap that draws whole episodes; [95%] holds the difference, second "
+    "minus first, in 95% of the draws; p: two-sided; *: no difference lies outside that interval."
+)
 
 type Row = tuple[str, Numbers]
+type Grid = Sequence[Sequence[str]]
+"""Texts of a table, its heading first."""
 type Block = tuple[str, Sequence[Row], Sequence[Column]]
 """Title, rows and columns of one table."""
 
 
 def terminal_table(report: Report) -> str:
     """Every run as aligned plain text, at most 100 columns wide."""
-    runs = "\n\n".join(_terminal_run(run) for run in report.runs)
-    return f"{runs}\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
+    blocks = [_terminal_run(run) for run in report.runs]
+    blocks += [_grid(table) for table in _across(report)]
+    return "\n\n".join(blocks) + "\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
 
 
 def markdown_table(report: Report) -> str:
     """Every run's headline, controls and groups as Markdown tables."""
-    return "\n".join(_markdown_run(run) for run in report.runs) + "\n\n".join(_legends(report)) + "\n"
+    blocks = [_markdown_run(run) for run in report.runs] + [_markdown_grid(table) for table in _across(report)]
+    return "\n".join(blocks) + "\n\n".join(_legends(report)) + "\n"
 
 
 def _legends(report: Report) -> list[str]:
-    return [LAYOUTS[task].legend for task in dict.fromkeys(run.task for run in report.runs)]
+    tasks = dict.fromkeys(run.task for run in report.runs)
+    found = [LAYOUTS[task].legend for task in tasks]
+    if any(run.head.findings for run in report.runs):
+        found.append(FINDINGS_LEGEND)
+    if report.seeds:
+        found.append("over seeds: mean ± 95% interval (Student's t) of runs of one recipe on the same rows.")
+    if report.comparison:
+        found.append(COMPARISON_LEGEND)
+    return found
 
 
 def _terminal_run(run: RunReport) -> str:
@@ -70,6 +89,9 @@ def _blocks(run: RunReport) -> Iterable[Block]:
     val = [(contender.name, contender.val.to_json()) for contender in run.contenders if contender.val]
     if val:
         yield _shown("val", val, layout.columns)
+    findings = [(c.name, c.findings.numbers()) for c in run.contenders if c.findings]
+    if findings:
+        yield _shown("views and phases", findings, FINDINGS)
     for by, groups in run.head.groups.items():
         if by != "episode" or len(groups) <= MOST_EPISODES:
             yield _shown(f"head by {by}", _plain(groups), layout.counted)
@@ -95,11 +117,49 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, WIDTH)
 
 
+def _across(report: Report) -> Iterable[Grid]:
+    """Tables about several runs."""
+    for found in report.seeds:
+        yield _seeds_grid(found)
+    if report.comparison:
+        yield _comparison_grid(report.comparison)
+
+
+def _seeds_grid(found: OverSeeds) -> Grid:
+    columns = LAYOUTS[found.task].columns[:SHOWN_OVER_SEEDS]
+    rows = [[name, *(c.interval(values[c.key]) for c in columns)] for name, values in found.intervals.items()]
+    return [[f"{found.split}, {len(found.seeds)} seeds", *(c.heading for c in columns)], *rows]
+
+
+def _comparison_grid(found: Comparison) -> Grid:
+    rows = [
+        [name, f"{d.first:.4g}", f"{d.second:.4g}", f"{d.difference:+.4g}", f"[{d.low:+.3g}, {d.high:+.3g}]"]
+        + [f"{d.p:.3g}{' *' if d.clear else ''}"]
+        for name, d in found.differences.items()
+    ]
+    title = f"{found.split}, {found.episodes} episodes"
+    return [[title, _short(found.first), _short(found.second), "difference", "[95%]", "p"], *rows]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
+
+
+def _markdown_grid(grid: Grid) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in grid]
+    return "\n".join([lines[0], "|---|" + "---:|" * (len(grid[0]) - 1), *lines[1:], ""])
+
+
 def _aligned(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> str:
     texts = [[title, *(column.heading for column in columns)]]
     texts += [[name, *(column.value(numbers) for column in columns)] for name, numbers in rows]
+    return _grid(texts)
+
+
+def _grid(texts: Grid) -> str:
+    """Aligned columns: names to the left, values to the right."""
     first = max(22, *(len(text[0]) for text in texts))
-    widths = [max(len(text[i]) for text in texts) for i in range(1, len(columns) + 1)]
+    widths = [max(len(text[i]) for text in texts) for i in range(1, len(texts[0]))]
     lines = [
         text[0].ljust(first) + "".join(cell.rjust(width + 2) for cell, width in zip(text[1:], widths, strict=True))
         for text in texts

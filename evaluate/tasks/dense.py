@@ -3,10 +3,11 @@
 from ...train.tasks.dense import CONTROLS
 from ..config import EvalConfig
 from ..subject import Subject
+from ..tallies import tally_dense
 from .base import Judged
 from .frames import FrameTask, judge_frames
 
-KIND = FrameTask(controls=CONTROLS, finite="errors")
+KIND = FrameTask(CONTROLS, "errors", tally_dense)
 
 
 def judge_dense(subject: Subject, config: EvalConfig) -> Judged:

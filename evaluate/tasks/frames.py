@@ -1,17 +1,20 @@
 """How tasks are judged whose examples are frames: distillation and dense maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from ...pipeline.metrics.bootstrap import EpisodeSums
 from ...train.loaded import LoadedContender
+from ...train.tasks.base import Arrays
 from ..config import EvalConfig
 from ..controls import missing_controls, target_mean
 from ..measures import frame_labels, measure_by, measure_where
 from ..observations import Seen, observe_all
 from ..report import ContenderReport
 from ..subject import Subject
+from ..tallies import Tally
 from .base import Judged
 
 
@@ -22,10 +25,12 @@ class FrameTask:
     Args:
         controls: every control that the task has.
         finite: the array of an observation that must hold numbers.
+        tally: what is summed by episode.
     """
 
     controls: Sequence[str]
     finite: str
+    tally: Callable[[Arrays], Tally]
 
 
 def judge_frames(subject: Subject, config: EvalConfig, kind: FrameTask) -> Judged:
@@ -39,7 +44,7 @@ def judge_frames(subject: Subject, config: EvalConfig, kind: FrameTask) -> Judge
     }
     frames = subject.examples.table.take(pa.array(subject.splits[config.split]))
     return Judged(
-        contenders=tuple(_contender(subject, name, config.split, seen, frames) for name in _order(contenders)),
+        contenders=tuple(_contender(subject, kind, name, seen, frames) for name in _order(contenders)),
         notes=missing_controls(subject, [name for name in kind.controls if name not in contenders]),
     )
 
@@ -50,8 +55,9 @@ def _order(contenders: Mapping[str, LoadedContender]) -> list[str]:
 
 
 def _contender(
-    subject: Subject, name: str, split: str, seen: Mapping[str, Mapping[str, Seen]], frames: pa.Table
+    subject: Subject, kind: FrameTask, name: str, seen: Mapping[str, Mapping[str, Seen]], frames: pa.Table
 ) -> ContenderReport:
+    split = next(iter(seen))
     metrics, found, val = subject.task.metrics, seen[split][name], seen["val"][name]
     return ContenderReport(
         name=name,
@@ -61,4 +67,5 @@ def _contender(
         sweep=(),
         val=None if split == "val" else measure_where(metrics, val.arrays),
         losses={split: found.losses, "val": val.losses},
+        sums=EpisodeSums.of(frames["episode_index"].to_numpy(), kind.tally(found.arrays)),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...pipeline.datasets.lerobot import LeRobotSource, decode_frames, open_source
 from ...pipeline.errors import VisualThoughtError
+from ...pipeline.metrics.bootstrap import EpisodeSums
 from ...pipeline.metrics.curves import threshold_sweep
 from ...pipeline.metrics.grounding import sigmoid
 from ...train.tasks.ground import CONTROLS
@@ -14,11 +15,13 @@ from ..ceiling import ceiling
 from ..config import EvalConfig
 from ..controls import centre_prior, missing_controls, prior_threshold
 from ..examples import choose_examples
+from ..findings import find
 from ..pictures import Frames, Shown, draw_examples, draw_sweeps
 from ..report import ContenderReport, RunReport
 from ..rows import Answers, LabelledRows
 from ..scores import score, score_by
 from ..subject import Subject
+from ..tallies import tally_ground
 from .base import Drawn, Judged
 
 PRIOR = "centre_prior"
@@ -78,6 +81,8 @@ def _contender(name: str, split: str, splits: Mapping[str, Split], threshold: fl
         sweep=threshold_sweep(answers.logits, rows.cells),
         val=None if split == "val" else score(val.answers[name], val.rows, threshold),
         losses={split: answers.losses, "val": val.answers[name].losses},
+        findings=find(answers, rows),
+        sums=EpisodeSums.of(rows.episode, tally_ground(answers, rows, threshold)),
     )
 
 

@@ -78,7 +78,7 @@ def precision_recall_curve(
     if not positives:
         return ()
     precisions, recalls = tp / decided, tp / positives
-    kept = np.arange(len(scores))
+    kept: Int[np.ndarray, " k"] = np.arange(len(scores))
     if most is not None and len(scores) > most:
         kept = np.unique(np.searchsorted(recalls, np.linspace(recalls[0], recalls[-1], most - 1)))
         kept = np.union1d(kept, [len(scores) - 1])

@@ -45,7 +45,7 @@ def judge(folder, task, out, **changes):
     return evaluate(EvalConfig(**{"runs": (folder / task,), "out": out, "device": "cpu", "batch_size": 5} | changes))
 
 
-def tested_rows(folder, feature):
+def rows_to_judge(folder, feature):
     """Store rows of the test episode, in the order of frames."""
     rows = FeatureStore.open(folder / "store").index(feature).to_pylist()
     found = [number for number, row in enumerate(rows) if row["episode_index"] == 5]
@@ -56,7 +56,7 @@ def frame_by_frame(folder, task, name):
     """(camera, prediction, target) of every test frame, one at a time."""
     store, model = FeatureStore.open(folder / "store"), load_run(folder / task).contenders[name].model
     cameras = store.index("z")["camera"].to_pylist()
-    for z, target in zip(tested_rows(folder, "z"), tested_rows(folder, TEACHER[task]), strict=True):
+    for z, target in zip(rows_to_judge(folder, "z"), rows_to_judge(folder, TEACHER[task]), strict=True):
         with torch.inference_mode():
             found = model(store.read("z", [z]).float())[0].double().numpy()
         yield cameras[z], found, store.read(TEACHER[task], [target])[0].double().numpy()
@@ -105,7 +105,7 @@ def test_the_target_mean_is_judged_whether_or_not_the_run_trained_beside_it(stud
         .double()
         .mean(dim=0)
     )
-    test = store.read(TEACHER[task], tested_rows(studied, TEACHER[task])).double()
+    test = store.read(TEACHER[task], rows_to_judge(studied, TEACHER[task])).double()
     assert [c.name for c in reports[task].runs[0].contenders] == ["head", "linear_probe", "target_mean"]
     found = contender(reports[task], "target_mean").scores.to_json()["mse"]
     assert found == pytest.approx(float(((test - mean) ** 2).mean()), rel=1e-4)
