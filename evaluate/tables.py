@@ -133,8 +133,14 @@ def _seeds_grid(found: OverSeeds) -> Grid:
 
 def _comparison_grid(found: Comparison) -> Grid:
     rows = [
-        [name, f"{d.first:.4g}", f"{d.second:.4g}", f"{d.difference:+.4g}", f"[{d.low:+.3g}, {d.high:+.3g}]"]
-        + [f"{d.p:.3g}{' *' if d.clear else ''}"]
+        [
+            name,
+            f"{d.first:.4g}",
+            f"{d.second:.4g}",
+            f"{d.difference:+.4g}",
+            f"[{d.low:+.3g}, {d.high:+.3g}]",
+            f"{d.p:.3g}{' *' if d.clear else ''}",
+        ]
         for name, d in found.differences.items()
     ]
     title = f"{found.split}, {found.episodes} episodes"
