@@ -27,12 +27,14 @@ def terminal_table(report: Report) -> str:
     """Every run as aligned plain text, at most 100 columns wide."""
     blocks = [_terminal_run(run) for run in report.runs]
     blocks += [_grid(table) for table in _across(report)]
+    blocks += [_wrapped(f"note: {note}") for note in _notes(report)]
     return "\n\n".join(blocks) + "\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
 
 
 def markdown_table(report: Report) -> str:
     """Every run's headline, controls and groups as Markdown tables."""
     blocks = [_markdown_run(run) for run in report.runs] + [_markdown_grid(table) for table in _across(report)]
+    blocks += [f"* {note}\n" for note in _notes(report)]
     return "\n".join(blocks) + "\n\n".join(_legends(report)) + "\n"
 
 
@@ -123,6 +125,10 @@ def _across(report: Report) -> Iterable[Grid]:
         yield _seeds_grid(found)
     if report.comparison:
         yield _comparison_grid(report.comparison)
+
+
+def _notes(report: Report) -> tuple[str, ...]:
+    return report.comparison.notes if report.comparison else ()
 
 
 def _seeds_grid(found: OverSeeds) -> Grid:

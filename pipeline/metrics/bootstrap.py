@@ -53,7 +53,8 @@ class Difference:
         second: of the second run.
         low: 2.5% of the draws have a smaller difference second - first.
         high: 2.5% have a larger one.
-        p: twice the smaller share of draws on one side of no difference (those at 0 count as half), at most 1.
+        p: twice the smaller share of draws on one side of no difference (those at 0 count as half), at
+            most 1 and at least 1 / draws, the least that can be told.
         draws: in which both were defined.
     """
 
@@ -119,7 +120,7 @@ def _two_sided(change: Float[np.ndarray, " d"]) -> float:
     if not change.size:
         return float("nan")
     below = float((change < 0).mean() + (change == 0).mean() / 2)
-    return min(1.0, 2 * min(below, 1 - below))
+    return max(min(1.0, 2 * min(below, 1 - below)), 1 / change.size)
 
 
 def ratio(part: Float[np.ndarray, " d"], whole: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
