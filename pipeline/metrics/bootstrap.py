@@ -120,7 +120,7 @@ def _two_sided(change: Float[np.ndarray, " d"]) -> float:
     if not change.size:
         return float("nan")
     below = float((change < 0).mean() + (change == 0).mean() / 2)
-    return max(min(1.0, 2 * min(below, 1 - below)), 1 / change.size)
+    return float(max(min(1.0, 2 * min(below, 1 - below)), 1 / change.size))
 
 
 def ratio(part: Float[np.ndarray, " d"], whole: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
