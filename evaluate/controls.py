@@ -5,7 +5,7 @@ frame with the mean training target. The instruction-blind and linear-probe cont
 a run did without, a note says how to train them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,10 +55,10 @@ def target_mean(subject: Subject, device: str) -> LoadedContender:
     return LoadedContender(contender, subject.loaded.run_dir, subject.loaded.head.step)
 
 
-def missing_controls(subject: Subject, known: Sequence[str]) -> tuple[str, ...]:
-    """One note on the controls that the run was trained without; none if it has them all."""
-    missing = [name for name in known if name not in subject.loaded.contenders]
+def missing_controls(subject: Subject, known: Sequence[str], judged: Collection[str]) -> tuple[str, ...]:
+    """One note on the ``known`` controls that are not ``judged``, because the run was trained without; or none."""
+    missing = [name for name in known if name not in judged]
     if not missing:
         return ()
-    told = ", ".join(missing)
-    return (f"no {told}: the run was trained without; train it with controls=[{', '.join(known)}]",)
+    run, told = subject.loaded.run_dir.resolve().name, ", ".join(missing)
+    return (f"no {told}: {run} was trained without; train it with controls=[{','.join(known)}]",)

@@ -45,7 +45,7 @@ def judge_frames(subject: Subject, config: EvalConfig, kind: FrameTask) -> Judge
     frames = subject.examples.table.take(pa.array(subject.splits[config.split]))
     return Judged(
         contenders=tuple(_contender(subject, kind, name, seen, frames) for name in _order(contenders)),
-        notes=missing_controls(subject, [name for name in kind.controls if name not in contenders]),
+        notes=missing_controls(subject, kind.controls, contenders),
     )
 
 

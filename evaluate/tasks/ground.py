@@ -48,7 +48,7 @@ def judge_ground(subject: Subject, config: EvalConfig) -> Judged:
     return Judged(
         contenders=tuple(_contender(name, config.split, splits, at) for name, at in thresholds.items()),
         ceiling=ceiling(chosen.rows, grid, fine_grid if fine_grid != grid else None),
-        notes=missing_controls(subject, CONTROLS),
+        notes=missing_controls(subject, CONTROLS, thresholds),
         draw=lambda report, folder: _draw(subject, config, chosen, report, folder),
     )
 
