@@ -1,58 +1,48 @@
-"""Every contender's answers to some examples, in one pass over the store."""
-
-from collections.abc import Sequence
+"""What grounding contenders answer to some examples: cell logits and points in the frame."""
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
-from ..pipeline.errors import WeightsError
 from ..train.loaded import LoadedContender
-from ..train.loader import Loader
-from ..train.objectives.terms import pooled
-from ..train.sampling import EVALUATION_SEED, InOrder
-from ..train.sources import DiskSource
-from ..train.tasks.base import Observation
+from ..train.tasks.ground import GroundTask
 from ..train.tasks.grounders import Grounder
-from .rows import Answers
+from .config import EvalConfig
+from .labelled import labelled_rows
+from .observations import Seen, observe_all
+from .rows import Answers, LabelledRows
 from .subject import Subject
 
 
 def answer_all(
-    subject: Subject, numbers: Int[np.ndarray, " m"], *, batch_size: int, device: torch.device
+    subject: Subject, rows: LabelledRows, numbers: Int[np.ndarray, " m"], config: EvalConfig
 ) -> dict[str, Answers]:
     """The head's and every trained control's answers.
 
-    The instruction-blind control reads Z of another query of the same frame, by one permutation that is the same in
-    every evaluation (:data:`~visual_thought.train.sampling.EVALUATION_SEED`).
-
     Args:
-        subject: the open run.
+        subject: the open run, of the grounding task.
+        rows: all its examples as arrays.
         numbers: example numbers.
-        batch_size: examples a batch.
-        device: where the models are.
+        config: batch size, device and number format.
 
     Raises:
         StoreError: rows that are damaged.
         WeightsError: a contender whose answers are not finite numbers.
     """
-    contenders, task = subject.loaded.contenders, subject.task
-    plan = InOrder(numbers, batch_size)
-    loader = Loader(
-        {name: DiskSource(reader) for name, reader in subject.inputs.readers.items()},
-        task.fields(subject.examples, EVALUATION_SEED),
-        subject.examples.targets,
-        plan,
-        range(len(plan)),
-        batch_size=batch_size,
-        device=device,
-    )
-    seen: dict[str, list[Observation]] = {name: [] for name in contenders}
-    with loader, torch.inference_mode():
-        for loaded in loader:
-            for name, found in contenders.items():
-                seen[name].append(task.observe(found.model, found.contender.view(loaded.batch)))
-    return {name: _answers(subject, numbers, contenders[name], seen[name]) for name in contenders}
+    contenders = subject.loaded.contenders
+    seen = observe_all(subject, contenders, numbers, config, finite="coarse")
+    judged = rows.take(numbers)
+    return {name: _answers(grids_of(subject), judged, contenders[name], found) for name, found in seen.items()}
+
+
+def grounding_rows(subject: Subject) -> LabelledRows:
+    """All examples of a grounding run as plain arrays."""
+    return labelled_rows(subject.examples.table, _task(subject))
+
+
+def grids_of(subject: Subject) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns of the coarse grid and of the refinement's; the coarse grid twice without refinement."""
+    shapes = _task(subject).shapes
+    return shapes.layout.grid, shapes.fine_grid or shapes.layout.grid
 
 
 def sub_cell_numbers(
@@ -67,22 +57,16 @@ def sub_cell_numbers(
 
 
 def _answers(
-    subject: Subject, numbers: Int[np.ndarray, " m"], found: LoadedContender, seen: Sequence[Observation]
+    grids: tuple[tuple[int, int], tuple[int, int]], rows: LabelledRows, found: LoadedContender, seen: Seen
 ) -> Answers:
-    logits, cell, sub_cell = (
-        np.concatenate([observation.arrays[name] for observation in seen]) for name in ("coarse", "cell", "sub_cell")
-    )
-    if not np.isfinite(logits).all():
-        raise WeightsError(
-            f"{found.path}: the answers of {found.contender.name} are not finite numbers",
-            remedy="evaluate another checkpoint",
-        )
-    fine_grid = subject.fine_grid if _refines(found) else subject.grid
-    fine = sub_cell_numbers(cell, sub_cell, subject.grid, fine_grid)
-    points = subject.rows.take(numbers).cell_centres(fine, fine_grid)
-    return Answers(logits, points, pooled(observation.terms for observation in seen))
-
-
-def _refines(found: LoadedContender) -> bool:
     model: Grounder = found.model  # type: ignore[assignment]  # every contender of the grounding task is one
-    return model.refines
+    grid, fine_grid = grids[0], grids[1] if model.refines else grids[0]
+    arrays = seen.arrays
+    fine = sub_cell_numbers(arrays["cell"], arrays["sub_cell"], grid, fine_grid)
+    return Answers(arrays["coarse"], rows.cell_centres(fine, fine_grid), seen.losses)
+
+
+def _task(subject: Subject) -> GroundTask:
+    if not isinstance(subject.task, GroundTask):
+        raise TypeError(f"{subject.loaded.run_dir} is no grounding run")
+    return subject.task

@@ -22,10 +22,18 @@ class EvalConfig:
     """``best`` (each contender's own best validation), ``last`` or a step."""
     threshold: float = 0.5
     """A cell is positive from this score sigmoid(a) on; [open] in the paper."""
+    precision: Literal["run", "fp32", "bf16"] = "run"
+    """Number format of the forward pass; ``run`` is the one the run validated itself in."""
     batch_size: int = 128
     """Examples a batch; changes no number beyond rounding."""
     figures: bool = True
     """Draw figures; the pictures among them need the dataset."""
+    compare: bool = False
+    """Say by how much the second of two runs is better, and whether that could be chance."""
+    random_init: Path | None = None
+    """A run of the same recipe, trained on features of a backbone with random weights: a control of every run."""
+    random_init_store: Place | None = None
+    """Its store, if that moved."""
     store: Place | None = None
     """The feature store: a folder or a URL."""
     manifest: str | None = None

@@ -43,7 +43,7 @@ def draw_examples(shown: Shown, examples: Sequence[Example], frames: Frames, run
     """Write one PNG an example; returns the file names."""
     names = []
     for example in examples:
-        panels = [_panel(shown, row, frames, run.head.threshold, _asks_apart(shown, example)) for row in example.rows]
+        panels = [_panel(shown, row, frames, _threshold(run), _asks_apart(shown, example)) for row in example.rows]
         caption = f"{_places(shown.rows, example, run)} {_origin(run)} Shown by rule: {example.rule}."
         kinds = {bool(shown.rows.positive[row]) for row in example.rows}
         caption += f" {ON_POSITIVE}" * (True in kinds) + f" {ON_NEGATIVE}" * (False in kinds)
@@ -58,7 +58,7 @@ def draw_sweeps(run: RunReport, folder: Path) -> str:
     path = folder / "threshold_sweep.png"
     sweeps = {contender.name.replace("_", " "): contender.sweep for contender in run.contenders}
     caption = f"{run.split.capitalize()} split of {run.dataset}, {run.head.scores.rows} rows. {_origin(run)}"
-    draw_sweep(sweeps, path, threshold=run.head.threshold, caption=caption, simulated=run.simulated)
+    draw_sweep(sweeps, path, threshold=_threshold(run), caption=caption, simulated=run.simulated)
     return path.name
 
 
@@ -100,6 +100,11 @@ def _asks_apart(shown: Shown, example: Example) -> bool:
 def _places(rows: LabelledRows, example: Example, run: RunReport) -> str:
     places = dict.fromkeys(f"episode {rows.episode[row]} frame {rows.frame[row]}" for row in example.rows)
     return f"{run.split.capitalize()} split of {run.dataset}, {' and '.join(places)}."
+
+
+def _threshold(run: RunReport) -> float:
+    assert run.head.threshold is not None, "grounding decides by a threshold"
+    return run.head.threshold
 
 
 def _origin(run: RunReport) -> str:

@@ -3,14 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from ..pipeline.metrics.bootstrap import EpisodeSums
 from ..pipeline.metrics.curves import SweepPoint
 from ..pipeline.metrics.grounding import f_score, precision, recall
 from ..pipeline.place import Place
-from .scores import Scores
+from .across import Comparison, OverSeeds
+from .findings import Findings
 
 SCHEMA = 1
+
+
+class Scores(Protocol):
+    """One contender's numbers on some rows."""
+
+    @property
+    def rows(self) -> int:
+        """Rows judged."""
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """A flat dictionary; what was not measured is None."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +32,25 @@ class ContenderReport:
 
     Args:
         name: ``head`` or a control's name.
-        threshold: cells are positive from this score on.
+        threshold: cells are positive from this score on; None for a task without decisions.
         scores: on the split reported.
-        groups: the same by target, camera and phase.
-        sweep: counts on the split at many thresholds.
+        groups: the same by target, camera, phase and episode, as far as the task has them.
+        sweep: counts on the split at many thresholds; nothing for a task without decisions.
         val: on the validation split; None when that is the split reported.
         losses: loss terms by split and name; nothing for a control that was not trained.
+        findings: curves, calibration, views and phases; None for a task without decisions.
+        sums: what the metrics are made of, by episode.
     """
 
     name: str
-    threshold: float
+    threshold: float | None
     scores: Scores
     groups: Mapping[str, Mapping[str, Scores]]
     sweep: tuple[SweepPoint, ...]
     val: Scores | None
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    findings: Findings | None = None
+    sums: EpisodeSums | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""
@@ -46,7 +63,7 @@ class ContenderReport:
                 by: {name: scores.to_json() for name, scores in groups.items()} for by, groups in self.groups.items()
             },
             "sweep": [_sweep_json(point) for point in self.sweep],
-        }
+        } | ({"findings": self.findings.to_json()} if self.findings else {})
 
 
 @dataclass(frozen=True)
@@ -62,9 +79,13 @@ class RunReport:
         simulated: whether the data set is simulated.
         store: the feature store; ``features`` maps each feature's name to the array key that was read.
         contenders: the head first, then the controls.
-        ceiling: what a contender with perfect cells would score.
+        ceiling: what a contender with perfect cells would score; nothing for a task whose best is trivial.
+        task: ``ground``, ``distill`` or ``dense``.
         figures: picture files written, relative to the report's folder.
         notes: what is missing from this report and why.
+        seed: the run's.
+        recipe: a fingerprint of what it was trained by, all but the seed.
+        examples_sha256: a fingerprint of the rows it was judged on.
     """
 
     run: str
@@ -79,8 +100,12 @@ class RunReport:
     features: Mapping[str, str]
     contenders: tuple[ContenderReport, ...]
     ceiling: Mapping[str, Scores]
+    task: str = "ground"
     figures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    seed: int = 0
+    recipe: str = ""
+    examples_sha256: str = ""
 
     @property
     def head(self) -> ContenderReport:
@@ -91,6 +116,7 @@ class RunReport:
         """Plain data for ``metrics.json``."""
         return {
             "run": self.run,
+            "task": self.task,
             "path": str(self.path),
             "checkpoint": self.checkpoint,
             "step": self.step,
@@ -104,19 +130,36 @@ class RunReport:
             "ceiling": {name: scores.to_json() for name, scores in self.ceiling.items()},
             "figures": list(self.figures),
             "notes": list(self.notes),
+            "seed": self.seed,
+            "recipe": self.recipe,
+            "examples_sha256": self.examples_sha256,
         }
 
 
 @dataclass(frozen=True)
 class Report:
-    """All runs of one evaluation, and the folder that holds its files."""
+    """All runs of one evaluation.
+
+    Args:
+        out: the folder that holds its files.
+        runs: one a run.
+        seeds: mean and interval of runs of one recipe.
+        comparison: of two runs, if it was asked for.
+    """
 
     out: Path
     runs: tuple[RunReport, ...]
+    seeds: tuple[OverSeeds, ...] = ()
+    comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""
-        return {"schema": SCHEMA, "runs": [run.to_json() for run in self.runs]}
+        return {
+            "schema": SCHEMA,
+            "runs": [run.to_json() for run in self.runs],
+            "seeds": [found.to_json() for found in self.seeds],
+            "comparison": self.comparison.to_json() if self.comparison else None,
+        }
 
 
 def _sweep_json(point: SweepPoint) -> dict[str, float | int]:

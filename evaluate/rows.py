@@ -61,11 +61,13 @@ class LabelledRows:
         return self.cells.any(axis=1)
 
     def groups(self, by: str) -> tuple[str, ...]:
-        """The group of every row: by ``target`` (negative rows apart), ``camera`` or ``phase``."""
+        """The group of every row: by ``target`` (negative rows apart), ``camera``, ``phase`` or ``episode``."""
         if by == "target":
             return tuple(
                 name if positive else NEGATIVE for name, positive in zip(self.target, self.positive, strict=True)
             )
+        if by == "episode":
+            return tuple(f"{number:06d}" for number in self.episode.tolist())
         return tuple(name or UNKNOWN for name in getattr(self, by))
 
     def cell_centres(self, cells: Int[np.ndarray, " n"], grid: tuple[int, int]) -> Float[np.ndarray, "n 2"]:

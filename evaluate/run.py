@@ -2,31 +2,20 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..pipeline.datasets.lerobot import LeRobotSource, decode_frames, open_source
-from ..pipeline.errors import VisualThoughtError
-from ..pipeline.metrics.curves import threshold_sweep
-from ..pipeline.metrics.grounding import sigmoid
-from ..train.run import pick_device
-from .answers import answer_all
-from .ceiling import ceiling
+from .compare import compare, refuse_incomparable
 from .config import EvalConfig
-from .controls import centre_prior, prior_threshold
-from .examples import choose_examples
+from .judges import judge
 from .page.collect import page_of
 from .page.html import write_page
-from .pictures import Frames, Shown, draw_examples, draw_sweeps
-from .report import ContenderReport, Report, RunReport
-from .rows import Answers, LabelledRows
-from .scores import score, score_by
-from .subject import Subject, open_subject
+from .random_init import judge_random_init
+from .report import Report, RunReport
+from .seeds import over_seeds, recipe_of
+from .subject import Subject, examples_sha256, open_subject
 from .tables import markdown_table, terminal_table
-
-type BySplit = Mapping[str, tuple[LabelledRows, Mapping[str, Answers]]]
-"""Split -> its rows and every contender's answers."""
+from .tasks.base import Judged
 
 
 def evaluate(config: EvalConfig) -> Report:
@@ -36,13 +25,15 @@ def evaluate(config: EvalConfig) -> Report:
         the report; :func:`~.tables.terminal_table` shows it.
 
     Raises:
-        ConfigError: no run, or no such checkpoint.
+        ConfigError: no run, no such checkpoint, or runs of different tasks compared.
         WeightsError: a damaged checkpoint, or one whose answers are not finite.
         StoreError: the store is gone, incomplete or damaged; StoreMismatch if its features are others, field by field.
         ManifestError: an empty split, or one that the run was trained on.
     """
+    if config.compare:
+        refuse_incomparable(config.runs)
     runs = tuple(evaluate_run(config, run_dir) for run_dir in config.runs)
-    report = Report(config.out, runs)
+    report = Report(config.out, runs, over_seeds(runs), compare(*runs) if config.compare else None)
     write_report(report)
     return report
 
@@ -50,11 +41,9 @@ def evaluate(config: EvalConfig) -> Report:
 def evaluate_run(config: EvalConfig, run_dir: Path) -> RunReport:
     """Judge one run; writes only its figures."""
     with open_subject(config, run_dir) as subject:
-        judged: BySplit = {split: _answers(config, subject, split) for split in dict.fromkeys((config.split, "val"))}
-        thresholds = dict.fromkeys(subject.loaded.contenders, config.threshold)
-        thresholds["centre_prior"] = _prior_threshold(subject)
-        report = _describe(config, subject, run_dir, judged, thresholds)
-        return _with_figures(config, subject, report, judged) if config.figures else report
+        judged = _with_random_init(config, subject, judge(subject, config))
+        report = _describe(config, subject, run_dir, judged)
+        return _with_figures(config, report, judged) if config.figures else report
 
 
 def write_report(report: Report) -> None:
@@ -72,25 +61,15 @@ def write_report(report: Report) -> None:
     write_page(page_of(report), report.out / "report.html")
 
 
-def _answers(config: EvalConfig, subject: Subject, split: str) -> tuple[LabelledRows, Mapping[str, Answers]]:
-    rows = subject.rows.take(subject.splits[split])
-    answers = answer_all(
-        subject, subject.splits[split], batch_size=config.batch_size, device=pick_device(config.device)
-    )
-    trained_on = subject.rows.take(subject.splits["train"])
-    return rows, answers | {"centre_prior": centre_prior(trained_on, rows, subject.grid)}
+def _with_random_init(config: EvalConfig, subject: Subject, judged: Judged) -> Judged:
+    if config.random_init is None:
+        return judged
+    control, notes = judge_random_init(config, subject, config.random_init)
+    return replace(judged, contenders=(*judged.contenders, control), notes=(*judged.notes, *notes))
 
 
-def _prior_threshold(subject: Subject) -> float:
-    train, val = (subject.rows.take(subject.splits[split]) for split in ("train", "val"))
-    return prior_threshold(train, val, subject.grid)
-
-
-def _describe(
-    config: EvalConfig, subject: Subject, run_dir: Path, judged: BySplit, thresholds: Mapping[str, float]
-) -> RunReport:
-    rows, answers = judged[config.split]
-    fine_grid = subject.fine_grid if subject.fine_grid != subject.grid else None
+def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judged) -> RunReport:
+    episodes = subject.examples.table["episode_index"].to_numpy()[subject.splits[config.split]]
     return RunReport(
         run=run_dir.resolve().name,
         path=run_dir,
@@ -98,48 +77,22 @@ def _describe(
         step=subject.loaded.head.step,
         split=config.split,
         dataset=subject.inputs.manifest.name,
-        episodes=len(set(rows.episode.tolist())),
+        episodes=len(set(episodes.tolist())),
         simulated=subject.inputs.manifest.simulated,
         store=subject.inputs.store.place,
         features=subject.inputs.keys,
-        contenders=tuple(_contender(name, config.split, judged, thresholds[name]) for name in answers),
-        ceiling=ceiling(rows, subject.grid, fine_grid),
-        notes=subject.notes,
+        contenders=judged.contenders,
+        ceiling=judged.ceiling,
+        task=subject.loaded.config.task,
+        notes=(*subject.notes, *judged.notes),
+        seed=subject.loaded.record.seed,
+        recipe=recipe_of(subject.loaded.record),
+        examples_sha256=examples_sha256(subject, config.split),
     )
 
 
-def _contender(name: str, split: str, judged: BySplit, threshold: float) -> ContenderReport:
-    rows, answers = judged[split][0], judged[split][1][name]
-    val_rows, val_answers = judged["val"][0], judged["val"][1][name]
-    return ContenderReport(
-        name=name,
-        threshold=threshold,
-        scores=score(answers, rows, threshold),
-        groups=score_by(answers, rows, threshold),
-        sweep=threshold_sweep(answers.logits, rows.cells),
-        val=None if split == "val" else score(val_answers, val_rows, threshold),
-        losses={split: answers.losses, "val": val_answers.losses},
-    )
-
-
-def _with_figures(config: EvalConfig, subject: Subject, report: RunReport, judged: BySplit) -> RunReport:
-    """Draw what can be drawn; pictures need the dataset, and a note says so where it is not there."""
+def _with_figures(config: EvalConfig, report: RunReport, judged: Judged) -> RunReport:
     folder = config.out / "figures" / (report.run if len(config.runs) > 1 else "")
-    names, notes = [draw_sweeps(report, folder)], []
-    rows, answers = judged[config.split]
-    head = answers["head"]
-    shown = Shown(rows, head, subject.grid, subject.fine_grid)
-    examples = choose_examples(rows, sigmoid(head.logits).max(axis=1))
-    try:
-        remembered = config.hash_cache and config.hash_cache / "datasets.json"
-        source = open_source(subject.inputs.manifest, config.lerobot_home, hash_cache=remembered)
-        names += draw_examples(shown, examples, frames_of(source), report, folder)
-    except VisualThoughtError as error:
-        notes.append(f"no pictures, because the dataset could not be read: {error.problem}")
-    figures = tuple(str((folder / name).relative_to(config.out)) for name in names)
-    return replace(report, figures=figures, notes=(*report.notes, *notes))
-
-
-def frames_of(source: LeRobotSource) -> Frames:
-    """How pictures get their frames from a dataset."""
-    return lambda episode, camera, frame: next(decode_frames(source, episode, camera, [frame])).rgb
+    drawn = judged.draw(report, folder)
+    figures = tuple(str((folder / name).relative_to(config.out)) for name in drawn.names)
+    return replace(report, figures=figures, notes=(*report.notes, *drawn.notes))

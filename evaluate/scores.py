@@ -21,7 +21,7 @@ from ..pipeline.metrics.grounding import (
 )
 from .rows import Answers, LabelledRows
 
-GROUPINGS = ("target", "camera", "phase")
+GROUPINGS = ("target", "camera", "phase", "episode")
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class Scores:
 
 def score(answers: Answers, rows: LabelledRows, threshold: float) -> Scores:
     """Every number of one contender on one split."""
-    return _score_where(answers, rows, threshold, np.ones(len(rows), dtype=bool), _hits(answers, rows))
+    return _score_where(answers, rows, threshold, np.ones(len(rows), dtype=bool), hit_or_miss(answers, rows))
 
 
 def score_by(answers: Answers, rows: LabelledRows, threshold: float) -> dict[str, dict[str, Scores]]:
-    """The same numbers by target, camera and phase: grouping -> group -> scores."""
-    inside = _hits(answers, rows)
+    """The same numbers by target, camera, phase and episode: grouping -> group -> scores."""
+    inside = hit_or_miss(answers, rows)
     result: dict[str, dict[str, Scores]] = {}
     for by in GROUPINGS:
         labels = np.array(rows.groups(by), dtype=object)
@@ -89,7 +89,7 @@ def score_by(answers: Answers, rows: LabelledRows, threshold: float) -> dict[str
     return result
 
 
-def _hits(answers: Answers, rows: LabelledRows) -> Float[np.ndarray, " n"]:
+def hit_or_miss(answers: Answers, rows: LabelledRows) -> Float[np.ndarray, " n"]:
     """1.0 hit, 0.0 miss, nan where there is no region to hit; (n,)."""
     inside = np.full(len(rows), np.nan)
     for row in np.flatnonzero(rows.positive):

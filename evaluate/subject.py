@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from ..pipeline.config import build
-from ..pipeline.datasets.masks import decode_rle
-from ..pipeline.datasets.targets import targets_of
-from ..pipeline.errors import ConfigError, ManifestError
-from ..pipeline.geometry import FrameGeometry
+from ..pipeline.errors import ManifestError
 from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.place import parse_place
 from ..pipeline.record import RunRecord
@@ -24,10 +21,8 @@ from ..train.loaded import LoadedRun, load_run
 from ..train.nonfinite import finite_rows
 from ..train.run import pick_device, split_examples
 from ..train.skipped import admit
-from ..train.tasks.base import Examples
-from ..train.tasks.ground import GroundTask
+from ..train.tasks.base import Examples, Task
 from .config import EvalConfig
-from .rows import LabelledRows
 
 
 @dataclass(frozen=True)
@@ -38,44 +33,30 @@ class Subject:
         loaded: the run's models and record.
         task: its task.
         inputs: the open store and the manifest.
-        examples: every labelled query that has store rows, in one fixed order.
-        rows: the same as plain arrays.
+        examples: everything that can be judged and has store rows, in one fixed order.
         splits: example numbers of ``train``, ``val`` and ``test``.
         notes: what differs from the time of training.
     """
 
     loaded: LoadedRun
-    task: GroundTask
+    task: Task
     inputs: Inputs
     examples: Examples
-    rows: LabelledRows
     splits: Mapping[str, Int[np.ndarray, " m"]]
     notes: tuple[str, ...]
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the coarse grid."""
-        return self.task.shapes.layout.grid
-
-    @property
-    def fine_grid(self) -> tuple[int, int]:
-        """Rows and columns of the refinement's grid; the coarse grid without refinement."""
-        return self.task.shapes.fine_grid or self.grid
 
 
 @contextmanager
 def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
-    """Open a run folder, its store and its labels.
+    """Open a run folder, its store and its labels, whatever its task.
 
     Raises:
-        ConfigError: no run, no such checkpoint, or a task that is not judged here.
+        ConfigError: no run, or no such checkpoint.
         WeightsError: the checkpoint is damaged.
         StoreError: the store is gone or incomplete; StoreMismatch, field by field, if its features are others.
         ManifestError: labels that contradict themselves, an empty split, or a split that the run trained on.
     """
     loaded = load_run(run_dir, config.checkpoint, device=str(pick_device(config.device)))
-    if not isinstance(loaded.task, GroundTask):
-        raise ConfigError(f"{run_dir} cannot be evaluated", found=f"task {loaded.config.task}", expected="task ground")
     manifest = _manifest(config, loaded.record)
     store = FeatureStore.open(parse_place(config.store or loaded.record.store, cache=config.store_cache))
     keys = loaded.features_in(store)
@@ -93,32 +74,18 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
         examples = loaded.task.examples(manifest, indexes)
         splits = split_examples(manifest, examples, loaded.config)
         _refuse_split(config.split, splits, examples, loaded.record)
-        rows = labelled_rows(examples.table, loaded.task)
         inputs = Inputs(store, keys, readers, indexes, manifest)
         notes = tuple(_notes(manifest, examples, loaded.record))
-        yield Subject(loaded, loaded.task, inputs, examples, rows, splits, notes)
+        yield Subject(loaded, loaded.task, inputs, examples, splits, notes)
 
 
-def labelled_rows(labels: pa.Table, task: GroundTask) -> LabelledRows:
-    """Label rows as plain arrays, with the targets that the task's grids give them."""
-    image, grid = task.specs["z"].image, task.shapes.layout.grid
-    targets = targets_of(labels, image, grid, task.shapes.fine_grid or grid)
-    texts = {name: tuple(labels[name].to_pylist()) for name in ("camera", "instruction", "target", "phase")}
-    masks, heights, widths = (labels[name].to_pylist() for name in ("mask", "mask_height", "mask_width"))
-
-    def region(row: int) -> Bool[np.ndarray, "h w"] | None:
-        return None if masks[row] is None else decode_rle(masks[row], heights[row], widths[row])
-
-    sizes = zip(texts["camera"], heights, widths, strict=True)
-    return LabelledRows(
-        episode=labels["episode_index"].to_numpy(),
-        frame=labels["frame_index"].to_numpy(),
-        **texts,
-        cells=targets.cells,
-        points=targets.point,
-        region=region,
-        geometry={camera: FrameGeometry.of(image, h, w) for camera, h, w in sizes if h is not None},
-    )
+def examples_sha256(subject: Subject, split: str) -> str:
+    """What a split's examples are, labels included: two runs with the same were judged on the same rows."""
+    table = subject.examples.table.take(pa.array(subject.splits[split])).replace_schema_metadata().combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def _manifest(config: EvalConfig, record: RunRecord) -> DatasetManifest:

@@ -1,65 +1,53 @@
 """Tables: plain text for a terminal of 100 columns, and Markdown. The headline comes first, controls under it."""
 
-import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..pipeline.metrics.grounding import Counts, f_score, precision, recall
-from .report import Report, RunReport
-from .scores import Scores
+from .across import Comparison, OverSeeds
+from .layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, NOTHING, Column, Numbers
+from .report import ContenderReport, Report, RunReport, Scores
 
 WIDTH = 100
-
-
-@dataclass(frozen=True)
-class Column:
-    """A heading and what stands under it."""
-
-    heading: str
-    value: Callable[[Scores], str]
-
-
-def _number(value: float, form: str) -> str:
-    return "-" if math.isnan(value) else format(value, form)
-
-
-def _share(of: Callable[[Counts], float]) -> Callable[[Scores], str]:
-    """Where no cell is relevant, there is nothing to find and no share of it."""
-    return lambda s: _number(of(s.counts) if s.counts.positives else math.nan, ".3f")
-
-
-CELLS = (
-    Column("F 0.25", _share(f_score)),
-    Column("precision", _share(precision)),
-    Column("recall", _share(recall)),
-    Column("FP", lambda s: str(s.counts.fp)),
-    Column("FN", lambda s: str(s.counts.fn)),
+MOST_EPISODES = 12
+SHOWN_OVER_SEEDS = 4
+SHORT = 16
+COMPARISON_LEGEND = (
+    "comparison: of the heads, by a paired bootstrap that draws whole episodes; [95%] holds the difference, second "
+    "minus first, in 95% of the draws; p: two-sided; *: no difference lies outside that interval."
 )
-POINTS = (
-    Column("hit", lambda s: _number(s.hit_rate, ".1%")),
-    Column("error px", lambda s: _number(s.point_error_median_px, ".1f")),
-    Column("false alarm", lambda s: _number(s.false_alarm_rate, ".1%")),
-)
-COLUMNS = CELLS + POINTS
-COUNTED = (*COLUMNS, Column("rows", lambda s: str(s.rows)))
 
-Row = tuple[str, Scores]
-LEGEND = (
-    "F 0.25, precision, recall, FP and FN are pooled over all cells; 0/0 counts as 0. hit: the predicted point "
-    "lies inside the target region. error px: median distance to the target's innermost pixel, original pixels. "
-    "false alarm: negative rows with any positive cell. @: a threshold chosen on val. -: nothing to measure."
-)
+type Row = tuple[str, Numbers]
+type Grid = Sequence[Sequence[str]]
+"""Texts of a table, its heading first."""
+type Block = tuple[str, Sequence[Row], Sequence[Column]]
+"""Title, rows and columns of one table."""
 
 
 def terminal_table(report: Report) -> str:
     """Every run as aligned plain text, at most 100 columns wide."""
-    return "\n\n".join(_terminal_run(run) for run in report.runs) + f"\n\n{_wrapped(LEGEND)}\n"
+    blocks = [_terminal_run(run) for run in report.runs]
+    blocks += [_grid(table) for table in _across(report)]
+    blocks += [_wrapped(f"note: {note}") for note in _notes(report)]
+    return "\n\n".join(blocks) + "\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
 
 
 def markdown_table(report: Report) -> str:
     """Every run's headline, controls and groups as Markdown tables."""
-    return "\n".join(_markdown_run(run) for run in report.runs) + f"{LEGEND}\n"
+    blocks = [_markdown_run(run) for run in report.runs] + [_markdown_grid(table) for table in _across(report)]
+    blocks += [f"* {note}\n" for note in _notes(report)]
+    return "\n".join(blocks) + "\n\n".join(_legends(report)) + "\n"
+
+
+def _legends(report: Report) -> list[str]:
+    tasks = dict.fromkeys(run.task for run in report.runs)
+    found = [LAYOUTS[task].legend for task in tasks]
+    if any(run.head.findings for run in report.runs):
+        found.append(FINDINGS_LEGEND)
+    if report.seeds:
+        found.append("over seeds: mean ± 95% interval (Student's t) of runs of one recipe on the same rows.")
+    if report.comparison:
+        found.append(COMPARISON_LEGEND)
+    return found
 
 
 def _terminal_run(run: RunReport) -> str:
@@ -75,44 +63,115 @@ def _markdown_run(run: RunReport) -> str:
     for title, rows, columns in _blocks(run):
         lines += [f"| {title} | " + " | ".join(c.heading for c in columns) + " |"]
         lines += ["|---|" + "---:|" * len(columns)]
-        lines += [f"| {name.strip()} | " + " | ".join(c.value(s) for c in columns) + " |" for name, s in rows] + [""]
+        lines += [f"| {name.strip()} | " + " | ".join(c.value(n) for c in columns) + " |" for name, n in rows] + [""]
     return "\n".join(lines + [f"* {note}" for note in run.notes] + ([""] if run.notes else []))
 
 
 def _heading(run: RunReport) -> list[str]:
-    scores = run.head.scores
-    headline = f"{run.run}: F 0.25 {f_score(scores.counts):.3f} on {run.split}"
+    numbers, first = run.head.scores.to_json(), LAYOUTS[run.task].headline
+    headline = f"{run.run}: {first.heading} {first.value(numbers)} on {run.split}"
     told = (
-        f"{scores.rows} rows ({scores.rows - scores.negative_rows} positive, {scores.negative_rows} negative) "
-        f"of {run.episodes} episodes, {run.dataset}{' (SIMULATED)' if run.simulated else ''}"
+        f"{numbers['rows']} rows{_kinds(numbers)} of {run.episodes} episodes, "
+        f"{run.dataset}{' (SIMULATED)' if run.simulated else ''}"
     )
-    return [headline, told, f"checkpoint {run.checkpoint} (step {run.step}), threshold {run.head.threshold:g}"]
+    threshold = "" if run.head.threshold is None else f", threshold {run.head.threshold:g}"
+    return [headline, told, f"checkpoint {run.checkpoint} (step {run.step}){threshold}"]
 
 
-def _blocks(run: RunReport) -> Iterable[tuple[str, list[Row], Sequence[Column]]]:
-    controls = [(f"  {_name(c.name, c.threshold, run.head.threshold)}", c.scores) for c in run.contenders[1:]]
-    yield run.split, [(run.head.name, run.head.scores), *controls], COLUMNS
-    val = [(contender.name, contender.val) for contender in run.contenders]
-    if any(scores for _, scores in val):
-        yield "val", [(name, scores) for name, scores in val if scores], COLUMNS
+def _kinds(numbers: Numbers) -> str:
+    """How many of the rows have a target, where that is a question."""
+    rows, negative = numbers["rows"], numbers.get("negative_rows")
+    return "" if rows is None or negative is None else f" ({rows - negative} positive, {negative} negative)"
+
+
+def _blocks(run: RunReport) -> Iterable[Block]:
+    layout = LAYOUTS[run.task]
+    controls = [(f"  {_name(control, run.head)}", control.scores.to_json()) for control in run.contenders[1:]]
+    yield _shown(run.split, [(run.head.name, run.head.scores.to_json()), *controls], layout.columns)
+    val = [(contender.name, contender.val.to_json()) for contender in run.contenders if contender.val]
+    if val:
+        yield _shown("val", val, layout.columns)
+    findings = [(c.name, c.findings.numbers()) for c in run.contenders if c.findings]
+    if findings:
+        yield _shown("views and phases", findings, FINDINGS)
     for by, groups in run.head.groups.items():
-        yield f"head by {by}", list(groups.items()), COUNTED
-    yield "perfect cells", list(run.ceiling.items()), POINTS[:2]
+        if by != "episode" or len(groups) <= MOST_EPISODES:
+            yield _shown(f"head by {by}", _plain(groups), layout.counted)
+    if run.ceiling:
+        yield "perfect cells", _plain(run.ceiling), layout.ceiling
 
 
-def _name(name: str, threshold: float, usual: float) -> str:
-    return name if threshold == usual else f"{name} @{threshold:.2f}"
+def _plain(scores: Mapping[str, Scores]) -> list[Row]:
+    return [(name, found.to_json()) for name, found in scores.items()]
+
+
+def _shown(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> Block:
+    """A table without the columns that have nothing to show in any row."""
+    return title, rows, [c for c in columns if any(c.value(numbers) != NOTHING for _, numbers in rows)]
+
+
+def _name(contender: ContenderReport, head: ContenderReport) -> str:
+    own = contender.threshold
+    return contender.name if own is None or own == head.threshold else f"{contender.name} @{own:.2f}"
 
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, WIDTH)
 
 
+def _across(report: Report) -> Iterable[Grid]:
+    """Tables about several runs."""
+    for found in report.seeds:
+        yield _seeds_grid(found)
+    if report.comparison:
+        yield _comparison_grid(report.comparison)
+
+
+def _notes(report: Report) -> tuple[str, ...]:
+    return report.comparison.notes if report.comparison else ()
+
+
+def _seeds_grid(found: OverSeeds) -> Grid:
+    columns = LAYOUTS[found.task].columns[:SHOWN_OVER_SEEDS]
+    rows = [[name, *(c.interval(values[c.key]) for c in columns)] for name, values in found.intervals.items()]
+    return [[f"{found.split}, {len(found.seeds)} seeds", *(c.heading for c in columns)], *rows]
+
+
+def _comparison_grid(found: Comparison) -> Grid:
+    rows = [
+        [
+            name,
+            f"{d.first:.4g}",
+            f"{d.second:.4g}",
+            f"{d.difference:+.4g}",
+            f"[{d.low:+.3g}, {d.high:+.3g}]",
+            f"{d.p:.3g}{' *' if d.clear else ''}",
+        ]
+        for name, d in found.differences.items()
+    ]
+    title = f"{found.split}, {found.episodes} episodes"
+    return [[title, _short(found.first), _short(found.second), "difference", "[95%]", "p"], *rows]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
+
+
+def _markdown_grid(grid: Grid) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in grid]
+    return "\n".join([lines[0], "|---|" + "---:|" * (len(grid[0]) - 1), *lines[1:], ""])
+
+
 def _aligned(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> str:
     texts = [[title, *(column.heading for column in columns)]]
-    texts += [[name, *(column.value(scores) for column in columns)] for name, scores in rows]
+    texts += [[name, *(column.value(numbers) for column in columns)] for name, numbers in rows]
+    return _grid(texts)
+
+
+def _grid(texts: Grid) -> str:
+    """Aligned columns: names to the left, values to the right."""
     first = max(22, *(len(text[0]) for text in texts))
-    widths = [max(len(text[i]) for text in texts) for i in range(1, len(columns) + 1)]
+    widths = [max(len(text[i]) for text in texts) for i in range(1, len(texts[0]))]
     lines = [
         text[0].ljust(first) + "".join(cell.rjust(width + 2) for cell, width in zip(text[1:], widths, strict=True))
         for text in texts

@@ -65,18 +65,24 @@ def simulate_episodes(folder: Path, specs: Sequence[FeatureSpec], frames: int) -
     Returns:
         The manifest.
     """
-    rows, generator = frame_rows(frames), torch.Generator().manual_seed(0)
-    queries, store = query_rows(rows), FeatureStore.create(folder / "store")
-    for spec in specs:
-        (plan,) = plan_array(store, spec, queries if spec.per == "query" else rows)
-        for part in plan.missing:
-            values = torch.randn((len(plan.part_range(part)), *spec.shape), generator=generator)
-            commit_part(store, plan, part, encode(values, spec))
+    rows = frame_rows(frames)
+    queries = query_rows(rows)
+    write_features(folder / "store", specs, rows, queries)
     manifest = folder / "simulated.yaml"
     with own_errors(manifest):
         write_labels(folder / "labels.parquet", _labels(queries))
         manifest.write_text(yaml.safe_dump(_manifest(frames // EPISODE_FRAMES)))
     return manifest
+
+
+def write_features(store_dir: Path, specs: Sequence[FeatureSpec], frames: pa.Table, queries: pa.Table) -> None:
+    """A new store of normal numbers, one row a frame or a query."""
+    generator, store = torch.Generator().manual_seed(0), FeatureStore.create(store_dir)
+    for spec in specs:
+        (plan,) = plan_array(store, spec, queries if spec.per == "query" else frames)
+        for part in plan.missing:
+            values = torch.randn((len(plan.part_range(part)), *spec.shape), generator=generator)
+            commit_part(store, plan, part, encode(values, spec))
 
 
 def _labels(queries: pa.Table) -> pa.Table:

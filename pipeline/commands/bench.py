@@ -118,3 +118,21 @@ def bench_the_training(
         folder or Path.cwd(), sizes=[size for size in SIZES if chosen[size]], rounds=rounds, quiet=as_json
     )
     answer(found.to_json(), found.render(), as_json)
+
+
+@app.command("eval")
+def bench_the_evaluation(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Measure with a store below this folder (default: here).")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Features and head of the embedded world, in seconds.")] = False,
+    queries: Annotated[int, typer.Option(help="Queries of the test split; 10,000 take 4 GB of simulated features.")] = (
+        10_000
+    ),
+    as_json: JsonFlag = False,
+) -> None:
+    """The whole of `vtt eval` on simulated features: a grounding head of the paper's size, in bf16 on the CPU."""
+    from ...evaluate.bench.evaluation import bench_eval
+
+    found = bench_eval(folder or Path.cwd(), size="tiny" if tiny else "full-size", queries=queries, quiet=as_json)
+    answer(found.to_json(), found.render(), as_json)

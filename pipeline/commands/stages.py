@@ -207,6 +207,15 @@ def evaluate(
     manifest: Annotated[str | None, typer.Option(help="The data manifest, if it moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="The dataset's folder, for pictures, if it moved.")] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Of two runs: by how much the second is better, by paired bootstrap.")
+    ] = False,
+    random_init: Annotated[
+        Path | None,
+        typer.Option(help="A run of the same recipe on features of an untrained backbone, as a control."),
+    ] = None,
+    random_init_store: Annotated[str | None, typer.Option(help="Its store, if it moved.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or run: as the run validated itself.")] = "run",
     as_json: JsonFlag = False,
 ) -> None:
     """Evaluate runs with their controls, from run folders and the store alone; print the table."""
@@ -225,6 +234,10 @@ def evaluate(
         "manifest": manifest,
         "root": root and str(root),
         "figures": figures,
+        "compare": compare,
+        "random_init": random_init and str(random_init),
+        "random_init_store": random_init_store and store_place(random_init_store),
+        "precision": precision,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
     }

@@ -54,6 +54,37 @@ def average_precision(logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray
     return float((gained * tp / decided).sum())
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """Precision and recall when every cell scoring at least the threshold is positive."""
+
+    threshold: float
+    precision: float
+    recall: float
+
+
+def precision_recall_curve(
+    logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "n c"], most: int | None = None
+) -> tuple[CurvePoint, ...]:
+    """The curve over all distinct scores from high to low, pooled over cells; nothing without a positive cell.
+
+    Args:
+        logits: a_j of every cell.
+        targets: which cells are relevant.
+        most: keep this many points at most, about evenly spaced in recall; the last one is always kept.
+    """
+    scores, tp, decided = _ranking(logits, targets)
+    positives = int(np.asarray(targets, dtype=bool).sum())
+    if not positives:
+        return ()
+    precisions, recalls = tp / decided, tp / positives
+    kept: Int[np.ndarray, " k"] = np.arange(len(scores))
+    if most is not None and len(scores) > most:
+        kept = np.unique(np.searchsorted(recalls, np.linspace(recalls[0], recalls[-1], most - 1)))
+        kept = np.union1d(kept, [len(scores) - 1])
+    return tuple(CurvePoint(float(scores[i]), float(precisions[i]), float(recalls[i])) for i in kept)
+
+
 def groups_of(labels: Sequence[str]) -> dict[str, Int[np.ndarray, " m"]]:
     """The row numbers of every group, groups in alphabetical order."""
     values = np.asarray(labels, dtype=object)

@@ -65,7 +65,7 @@ def test_the_headline_comes_first_and_the_controls_stand_under_the_head(report):
 
 def test_every_markdown_table_has_as_many_cells_in_each_row_as_in_its_heading(report):
     blocks = [block.splitlines() for block in markdown_table(report).split("\n\n") if block.startswith("| ")]
-    assert len(blocks) == 6  # test, val, by target, camera and phase, perfect cells
+    assert len(blocks) == 7  # test, val, by target, camera, phase and episode, perfect cells
     for block in blocks:
         assert len({line.count("|") for line in block}) == 1
 
@@ -76,5 +76,5 @@ def test_the_json_holds_every_contender_with_groups_sweep_and_val(report):
     assert data["schema"] == 1
     assert list(run["contenders"]) == ["head", "instruction_blind", "linear_probe", "centre_prior"]
     assert set(run["contenders"]["head"]) == {"threshold", "scores", "val", "losses", "groups", "sweep"}
-    assert set(run["contenders"]["head"]["groups"]) == {"target", "camera", "phase"}
+    assert set(run["contenders"]["head"]["groups"]) == {"target", "camera", "phase", "episode"}
     assert len(run["contenders"]["head"]["sweep"]) == 19

@@ -1,0 +1,60 @@
+"""Two runs on the same episodes: how much better is the second, and could that be chance."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..pipeline.errors import ConfigError, StoreIncomplete
+from ..pipeline.metrics.bootstrap import FEW_EPISODES, paired_bootstrap
+from ..pipeline.record import read_record
+from .across import Comparison
+from .report import RunReport
+from .tallies import COMPARED
+
+SEED = 20260521
+
+
+def compare(first: RunReport, second: RunReport) -> Comparison:
+    """Paired bootstrap over episodes of every metric of the task.
+
+    Raises:
+        ConfigError: runs of different tasks.
+        StoreIncomplete: the two were not judged on the same rows.
+    """
+    _refuse_other_task([(run.run, run.task) for run in (first, second)])
+    if first.examples_sha256 != second.examples_sha256:
+        raise StoreIncomplete(
+            f"{first.run} and {second.run} were not judged on the same rows",
+            found=[f"{run.run}: {run.head.scores.rows} rows of {run.dataset}" for run in (first, second)],
+            expected="the same rows of the same labels",
+            remedy="give both the same --manifest, and extract what one of the stores lacks",
+        )
+    before, after = first.head.sums, second.head.sums
+    assert before is not None, "every task tallies its head"
+    assert after is not None, "every task tallies its head"
+    differences = {
+        metric.name: paired_bootstrap(before, after, metric.of, seed=SEED) for metric in COMPARED[first.task]
+    }
+    episodes = len(before.episodes)
+    few = f"only {episodes} episodes: these intervals are too narrow" if episodes < FEW_EPISODES else ""
+    return Comparison(first.run, second.run, first.split, episodes, differences, tuple(filter(None, [few])))
+
+
+def refuse_incomparable(runs: Sequence[Path]) -> None:
+    """Before anything is computed: ConfigError unless these are two runs of one task."""
+    if len(runs) != 2:
+        raise ConfigError("a comparison takes two runs", found=f"{len(runs)} runs", remedy="vtt eval A B --compare")
+    _refuse_other_task([(str(run), read_record(_record_of(run)).task) for run in runs])
+
+
+def _record_of(run: Path) -> Path:
+    return run / "config.json" if (run / "config.json").exists() else run / "run.json"
+
+
+def _refuse_other_task(runs: Sequence[tuple[str, str]]) -> None:
+    if len({task for _, task in runs}) > 1:
+        raise ConfigError(
+            "runs of different tasks cannot be compared",
+            found=[f"{run}: {task}" for run, task in runs],
+            expected="two runs of one task",
+            remedy="leave out --compare to have them judged one beside the other",
+        )

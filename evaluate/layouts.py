@@ -1,0 +1,135 @@
+"""Which numbers a task's table shows, in which order and how; read from what ``metrics.json`` holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..train.sweep.intervals import Interval
+
+type Numbers = Mapping[str, float | int | None]
+"""A contender's scores as plain data."""
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading and what stands under it.
+
+    Args:
+        heading: the column's.
+        key: of the scores.
+        form: how a value is written.
+        cells: a share of relevant cells, which is nothing where no cell is relevant.
+    """
+
+    heading: str
+    key: str
+    form: str
+    cells: bool = False
+
+    def value(self, numbers: Numbers) -> str:
+        """One value; ``-`` where nothing was measured."""
+        found = numbers.get(self.key)
+        if found is None or (self.cells and not (numbers["tp"] or 0) + (numbers["fn"] or 0)):
+            return NOTHING
+        return format(found, self.form)
+
+    def interval(self, found: Interval) -> str:
+        """Mean ± half of a 95% interval."""
+        if found.mean is None:
+            return NOTHING
+        form = ".1f" if self.form == "d" else self.form
+        return format(found.mean, form) + ("" if found.half is None else f" ± {found.half:{form}}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The table of one task.
+
+    Args:
+        headline: the number that is said first.
+        columns: of the table of contenders; a column that has nothing to show anywhere is left out.
+        legend: what the headings mean.
+        ceiling: columns of the ceiling's table.
+    """
+
+    headline: Column
+    columns: tuple[Column, ...]
+    legend: str
+    ceiling: tuple[Column, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Column, ...]:
+        """The columns and the number of rows."""
+        return (*self.columns, Column("rows", "rows", "d"))
+
+
+CELLS = (
+    Column("F 0.25", "f_0_25", ".3f", cells=True),
+    Column("precision", "precision", ".3f", cells=True),
+    Column("recall", "recall", ".3f", cells=True),
+    Column("FP", "fp", "d"),
+    Column("FN", "fn", "d"),
+)
+POINTS = (
+    Column("hit", "hit_rate", ".1%"),
+    Column("error px", "point_error_median_px", ".1f"),
+    Column("false alarm", "false_alarm_rate", ".1%"),
+)
+GROUND = Layout(
+    headline=Column("F 0.25", "f_0_25", ".3f"),
+    columns=CELLS + POINTS,
+    ceiling=POINTS[:2],
+    legend=(
+        "F 0.25, precision, recall, FP and FN are pooled over all cells; 0/0 counts as 0. hit: the predicted point "
+        "lies inside the target region. error px: median distance to the target's innermost pixel, original pixels. "
+        "false alarm: negative rows with any positive cell. @: a threshold chosen on val. -: nothing to measure."
+    ),
+)
+DISTILL = Layout(
+    headline=Column("MSE", "mse", ".4g"),
+    columns=(
+        Column("MSE", "mse", ".5g"),
+        Column("R²", "r2", ".3f"),
+        Column("cosine", "cosine", ".3f"),
+    ),
+    legend=(
+        "MSE: mean squared error over frames, tokens and channels, in the expert's own unit. R²: share of the rows' "
+        "own variance that is explained, of each channel about its mean on the same rows. cosine: of a predicted token "
+        "with the expert's. target_mean: the mean training target at every position."
+    ),
+)
+DENSE = Layout(
+    headline=Column("MSE", "mse", ".4g"),
+    columns=(
+        Column("MSE", "mse", ".4g"),
+        *(Column(name, f"mse_{name}", ".4g") for name in ("sin", "cos", "radius")),
+        Column("P", "corner_precision", ".3f"),
+        Column("R", "corner_recall", ".3f"),
+        Column("F1", "corner_f1", ".3f"),
+        Column("true F1", "true_corner_f1", ".3f"),
+        Column("teacher", "teacher_true_corner_f1", ".3f"),
+    ),
+    legend=(
+        "MSE: mean squared error over frames, channels and pixels of the teacher's maps. sin, cos, radius: of one "
+        "channel. P, R, F1: corner points decoded from predicted maps against points decoded from the teacher's by the "
+        "same decoder. true F1: against the corners that labels know; teacher: the teacher's own."
+    ),
+)
+FINDINGS = (
+    Column("ECE", "calibration_error", ".3f"),
+    Column("Brier", "brier", ".3f"),
+    Column("views right", "views_right", ".1%"),
+    Column("same object", "views_same", ".1%"),
+    Column("moments", "view_moments", "d"),
+    Column("moved", "shift_moved", ".1%"),
+    Column("shift", "shift", ".2f"),
+    Column("executions", "shift_executions", "d"),
+)
+FINDINGS_LEGEND = (
+    "ECE: mean distance of a cell's score and how often such cells are relevant; Brier: mean squared distance of score "
+    "and truth. views right: moments in which every camera's point lies on the target; same object: all on one object, "
+    "even if it is the wrong one. moved: executions in which most frames before the grasp prefer the cube's cells to "
+    "the box's and most frames after it the box's; shift: by how much the difference of the two scores changes."
+)
+LAYOUTS: Mapping[str, Layout] = {"ground": GROUND, "distill": DISTILL, "dense": DENSE}

@@ -1,0 +1,101 @@
+"""How grounding is judged: cells and points, beside the trained controls and the centre prior."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...pipeline.datasets.lerobot import LeRobotSource, decode_frames, open_source
+from ...pipeline.errors import VisualThoughtError
+from ...pipeline.metrics.bootstrap import EpisodeSums
+from ...pipeline.metrics.curves import threshold_sweep
+from ...pipeline.metrics.grounding import sigmoid
+from ...train.tasks.ground import CONTROLS
+from ..answers import answer_all, grids_of, grounding_rows
+from ..ceiling import ceiling
+from ..config import EvalConfig
+from ..controls import centre_prior, missing_controls, prior_threshold
+from ..examples import choose_examples
+from ..findings import find
+from ..pictures import Frames, Shown, draw_examples, draw_sweeps
+from ..report import ContenderReport, RunReport
+from ..rows import Answers, LabelledRows
+from ..scores import score, score_by
+from ..subject import Subject
+from ..tallies import tally_ground
+from .base import Drawn, Judged
+
+PRIOR = "centre_prior"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's rows, and every contender's answers to them."""
+
+    rows: LabelledRows
+    answers: Mapping[str, Answers]
+
+
+def judge_ground(subject: Subject, config: EvalConfig) -> Judged:
+    """Head, instruction-blind, linear probe and centre prior, on the config's split and on val."""
+    rows = grounding_rows(subject)
+    splits: dict[str, Split] = {
+        name: _answered(subject, rows, name, config) for name in dict.fromkeys((config.split, "val"))
+    }
+    thresholds = dict.fromkeys(subject.loaded.contenders, config.threshold)
+    thresholds[PRIOR] = _prior_threshold(subject, rows)
+    grid, fine_grid = grids_of(subject)
+    chosen = splits[config.split]
+    return Judged(
+        contenders=tuple(_contender(name, config.split, splits, at) for name, at in thresholds.items()),
+        ceiling=ceiling(chosen.rows, grid, fine_grid if fine_grid != grid else None),
+        notes=missing_controls(subject, CONTROLS, thresholds),
+        draw=lambda report, folder: _draw(subject, config, chosen, report, folder),
+    )
+
+
+def frames_of(source: LeRobotSource) -> Frames:
+    """How pictures get their frames from a dataset."""
+    return lambda episode, camera, frame: next(decode_frames(source, episode, camera, [frame])).rgb
+
+
+def _answered(subject: Subject, rows: LabelledRows, split: str, config: EvalConfig) -> Split:
+    numbers = subject.splits[split]
+    judged, trained_on = rows.take(numbers), rows.take(subject.splits["train"])
+    prior = centre_prior(trained_on, judged, grids_of(subject)[0])
+    return Split(judged, answer_all(subject, rows, numbers, config) | {PRIOR: prior})
+
+
+def _prior_threshold(subject: Subject, rows: LabelledRows) -> float:
+    train, val = (rows.take(subject.splits[split]) for split in ("train", "val"))
+    return prior_threshold(train, val, grids_of(subject)[0])
+
+
+def _contender(name: str, split: str, splits: Mapping[str, Split], threshold: float) -> ContenderReport:
+    rows, answers = splits[split].rows, splits[split].answers[name]
+    val = splits["val"]
+    return ContenderReport(
+        name=name,
+        threshold=threshold,
+        scores=score(answers, rows, threshold),
+        groups=score_by(answers, rows, threshold),
+        sweep=threshold_sweep(answers.logits, rows.cells),
+        val=None if split == "val" else score(val.answers[name], val.rows, threshold),
+        losses={split: answers.losses, "val": val.answers[name].losses},
+        findings=find(answers, rows),
+        sums=EpisodeSums.of(rows.episode, tally_ground(answers, rows, threshold)),
+    )
+
+
+def _draw(subject: Subject, config: EvalConfig, split: Split, report: RunReport, folder: Path) -> Drawn:
+    """Draw what can be drawn; pictures need the dataset, and a note says so where it is not there."""
+    names = [draw_sweeps(report, folder)]
+    head = split.answers["head"]
+    shown = Shown(split.rows, head, *grids_of(subject))
+    examples = choose_examples(split.rows, sigmoid(head.logits).max(axis=1))
+    try:
+        remembered = config.hash_cache and config.hash_cache / "datasets.json"
+        source = open_source(subject.inputs.manifest, config.lerobot_home, hash_cache=remembered)
+        names += draw_examples(shown, examples, frames_of(source), report, folder)
+    except VisualThoughtError as error:
+        return Drawn(tuple(names), (f"no pictures, because the dataset could not be read: {error.problem}",))
+    return Drawn(tuple(names))

@@ -1,0 +1,66 @@
+"""Do scores mean what they say: of the cells scored 0.7, are 70% relevant."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from .grounding import sigmoid
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Cells with a score in [low, high), or [low, high] in the last bin; nan without any.
+
+    Args:
+        low: least score.
+        high: greatest score.
+        cells: how many there are.
+        score: their mean score.
+        frequency: the share of them that is relevant.
+    """
+
+    low: float
+    high: float
+    cells: int
+    score: float
+    frequency: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores against frequencies.
+
+    Args:
+        bins: of equal width, from 0 to 1.
+        error: expected calibration error.
+        brier: mean squared distance of score and truth.
+    """
+
+    bins: tuple[CalibrationBin, ...]
+    error: float
+    brier: float
+
+
+def calibrate(logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "n c"], bins: int = BINS) -> Calibration:
+    """ECE = Σ_b n_b / n |s̄_b - f_b| and Brier = mean (s - y)², pooled over cells; nan without a cell.
+
+    *Symbols*: s a cell's score sigmoid(a_j), y whether it is relevant, n_b the cells in bin b, s̄_b and f_b the mean of
+    s and of y over them.
+    """
+    scores, truth = sigmoid(logits).ravel(), np.asarray(targets, dtype=bool).ravel()
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    found = tuple(_bin(edges[b], edges[b + 1], scores[place == b], truth[place == b]) for b in range(bins))
+    if not scores.size:
+        return Calibration(found, float("nan"), float("nan"))
+    error = sum(b.cells * abs(b.score - b.frequency) for b in found if b.cells) / scores.size
+    return Calibration(found, float(error), float(np.square(scores - truth).mean()))
+
+
+def _bin(low: float, high: float, scores: Float[np.ndarray, " m"], truth: Bool[np.ndarray, " m"]) -> CalibrationBin:
+    empty = not scores.size
+    score, frequency = (float("nan"), float("nan")) if empty else (float(scores.mean()), float(truth.mean()))
+    return CalibrationBin(float(low), float(high), scores.size, score, frequency)
