@@ -61,19 +61,25 @@ class Panel:
         return f"{word}, {error:.0f} px off"
 
 
-def draw_panel(axes: Axes, panel: Panel) -> AxesImage:
-    """Draw one panel; returns the heat image, from which a colour bar can be made."""
+def draw_panel(axes: Axes, panel: Panel, *, numbers: bool = True) -> AxesImage:
+    """Draw one panel without words; returns the heat image, from which a colour bar can be made.
+
+    Args:
+        axes: where; they are filled to their borders.
+        panel: what.
+        numbers: write the score into every positive cell; too much for a small panel.
+    """
     height, width = panel.frame.shape[:2]
-    axes.imshow(panel.frame, extent=(0, width, height, 0), interpolation="nearest")
+    axes.imshow(panel.frame, extent=(0, width, height, 0), interpolation="antialiased")
     heat = _draw_heat(axes, panel)
     if panel.region is not None:
         _draw_region(axes, panel.region)
     if panel.true_point is not None or panel.top_score >= panel.threshold:
         _draw_prediction(axes, panel)
-    _write_scores(axes, panel)
-    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    axes.set_title(panel.heading, loc="left", fontsize=12, color=INK)
-    axes.set_title(panel.verdict, loc="right", fontsize=12, color=INK, weight="bold")
+    if numbers:
+        _write_scores(axes, panel)
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="auto")
+    axes.spines[:].set_visible(False)
     return heat
 
 
