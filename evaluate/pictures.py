@@ -45,7 +45,8 @@ def draw_examples(shown: Shown, examples: Sequence[Example], frames: Frames, run
     for example in examples:
         apart = _asks_apart(shown, example)
         panels = [
-            panel_of(shown, row, frames, run.head.threshold, heading=_heading(shown, row, apart)) for row in example.rows
+            panel_of(shown, row, frames, run.head.threshold, heading=_heading(shown, row, apart))
+            for row in example.rows
         ]
         caption = f"{_places(shown.rows, example, run)} {_origin(run)} Shown by rule: {example.rule}."
         kinds = {bool(shown.rows.positive[row]) for row in example.rows}
@@ -88,8 +89,10 @@ def panel_of(shown: Shown, row: int, frames: Frames, threshold: float, *, headin
 def _heading(shown: Shown, row: int, with_instruction: bool) -> str:
     rows = shown.rows
     score = sigmoid(shown.answers.logits[row]).max()
-    told = [rows.phase[row], rows.target[row], f"{rows.camera[row]} camera", f"score {score:.2f}"]
-    return (f"“{rows.instruction[row]}”\n" if with_instruction else "") + " · ".join(filter(None, told))
+    asked = [f"“{rows.instruction[row]}”"] if with_instruction else []
+    wanted = f"relevant: {rows.target[row] or 'unnamed'}" if rows.positive[row] else "nothing is relevant"
+    place = " · ".join(filter(None, (f"{rows.camera[row]} camera", rows.phase[row])))
+    return "\n".join([*asked, f"{wanted} · highest score {score:.2f}", place])
 
 
 def _sub_cell(shown: Shown, row: int) -> tuple[float, float, float, float]:

@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 
 from .canvas import BLUE, FAINT, INK
-from .lines import LINE_PT, STYLES, finish
+from .lines import LINE_PT, STYLES, Ending, finish, spread
 from .missing import NoFigure
 from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
 
 CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.3, 0.45, 0.55, 0.25, 0.75
+NAMED_AT, LINE_POINTS = 0.1, 150  # recall at which a curve bears its name; points drawn of it
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,13 @@ class Calibration:
 
 
 def draw_curves(
-    curves: Mapping[str, PrecisionRecall], calibration: Calibration, path: Path, *, title: str, caption: str, simulated: bool
+    curves: Mapping[str, PrecisionRecall],
+    calibration: Calibration,
+    path: Path,
+    *,
+    title: str,
+    caption: str,
+    simulated: bool,
 ) -> Path:
     """Write a PNG: precision against recall of every contender (left), calibration of the head (right).
 
@@ -77,35 +84,56 @@ def draw_curves(
 
 
 def _draw_precision(axes: Axes, curves: Mapping[str, PrecisionRecall]) -> None:
+    named = []
     for number, (name, curve) in enumerate(curves.items()):
         color, line = STYLES[number % len(STYLES)]
-        label = f"{name}, AP {curve.average_precision:.3f}"
-        axes.step(
-            curve.recall,
-            curve.precision,
-            where="pre",
+        shown = _thinned(curve.recall)
+        axes.plot(
+            curve.recall[shown],
+            curve.precision[shown],
             color=color,
             linestyle=line,
             linewidth=2.6 if number == 0 else 1.8,
-            label=label,
             zorder=4 if number == 0 else 3,
         )
+        if len(curve.recall):
+            height = float(np.interp(NAMED_AT, curve.recall, curve.precision))
+            named.append(Ending(f"{name}, AP {curve.average_precision:.3f}", height - 0.055, color, number == 0))
         if curve.operating is not None:
             axes.plot(*curve.operating, marker="D", markersize=8, color=color, markeredgecolor="white", zorder=5)
     axes.set(xlabel="recall of relevant cells", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     finish(axes)
-    legend = axes.legend(fontsize=LINE_PT, frameon=True, framealpha=0.9, edgecolor="none", loc="lower left", handlelength=2.8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    for one, place in zip(named, spread([one.value / 1.02 for one in named], 0.062), strict=True):
+        weight = "bold" if one.bold else "normal"
+        text = axes.text(
+            NAMED_AT, 1.02 * place, one.name, fontsize=LINE_PT + 0.5, color=one.color, weight=weight, zorder=6
+        )
+        text.set(
+            parse_math=False, va="center", bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+        )
+
+
+def _thinned(recall: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """Points evenly spaced in recall, few enough that a dashed line stays dashed."""
+    return np.unique(np.searchsorted(recall, np.linspace(0, 1, LINE_POINTS)).clip(0, max(len(recall) - 1, 0)))[
+        : len(recall)
+    ]
 
 
 def _draw_calibration(axes: Axes, found: Calibration) -> None:
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.0, linestyle=(0, (2, 2)))
-    axes.text(0.66, 0.75, "calibrated", fontsize=SMALL_PT, color=FAINT, ha="right")
-    axes.vlines(found.score, np.minimum(found.score, found.frequency), np.maximum(found.score, found.frequency), colors="#9CC9E2", linewidth=4)
-    axes.plot(found.score, found.frequency, color=BLUE, linewidth=2.2, marker="o", markersize=6, markeredgecolor="white")
-    axes.text(0.03, 0.93, "above the line: too shy", fontsize=SMALL_PT, color=FAINT)
-    axes.text(0.97, 0.06, "below: too sure", fontsize=SMALL_PT, color=FAINT, ha="right")
+    axes.vlines(
+        found.score,
+        np.minimum(found.score, found.frequency),
+        np.maximum(found.score, found.frequency),
+        colors="#9CC9E2",
+        linewidth=4,
+    )
+    axes.plot(
+        found.score, found.frequency, color=BLUE, linewidth=2.2, marker="o", markersize=6, markeredgecolor="white"
+    )
+    axes.text(0.03, 0.93, "above the dotted line: too shy", fontsize=SMALL_PT, color=FAINT)
+    axes.text(0.97, 0.06, "below it: too sure", fontsize=SMALL_PT, color=FAINT, ha="right")
     axes.set(ylabel="share that is relevant", xlim=(0, 1), ylim=(0, 1.02))
     finish(axes)
     axes.tick_params(labelbottom=False)

@@ -67,7 +67,7 @@ def draw_filmstrip(film: Filmstrip, path: Path, *, title: str, caption: str, sim
     chart = sheet.axes(LEFT_IN, chart_top, BODY_IN - LEFT_IN - RIGHT_IN, CHART_IN)
     for number, (moment, panel) in enumerate(zip(film.shown, film.panels, strict=True)):
         left = number * (width + FRAME_GAP_IN)
-        draw_panel(sheet.axes(left, HEAD_IN, width, height), panel, numbers=False)
+        draw_panel(sheet.axes(left, HEAD_IN, width, height), panel, small=True)
         sheet.write(left, 0.0, f"frame {film.frame[moment]:g}", size=TEXT_PT, weight="bold")
         phase = legible(panel.heading, 24)
         sheet.write(left + width, 0.0, phase, size=SMALL_PT, color=FAINT, align="right")
@@ -99,8 +99,8 @@ def _draw_chart(axes: Axes, film: Filmstrip) -> None:
     right = grasp < (low + high) / 2
     axes.annotate(
         "grasped",
-        (grasp, 1.0),
-        xytext=(5 if right else -5, -2),
+        (grasp, 1.22),
+        xytext=(5 if right else -5, 0),
         textcoords="offset points",
         ha="left" if right else "right",
         va="top",
@@ -108,7 +108,7 @@ def _draw_chart(axes: Axes, film: Filmstrip) -> None:
         weight="bold",
         color=INK,
     )
-    axes.set(xlim=(low, high), ylim=(-0.02, 1.04), yticks=[0, 0.5, 1], xlabel="frame of the episode")
+    axes.set(xlim=(low, high), ylim=(-0.02, 1.24), yticks=[0, 0.5, 1], xlabel="frame of the episode")
     axes.set_ylabel("highest cell score", fontsize=TEXT_PT, color=INK)
     axes.xaxis.label.set(fontsize=TEXT_PT, color=INK)
     axes.tick_params(labelsize=SMALL_PT, colors=INK)
@@ -122,7 +122,7 @@ def _name_lines(sheet: Sheet, film: Filmstrip, top: float) -> None:
         (float(film.source_score[-1]), film.source, "to be taken", BLUE),
         (float(film.target_score[-1]), film.target, "where it goes", VERMILION),
     ]
-    places = _apart([top + CHART_IN * (1.04 - score) / 1.06 - 0.1 for score, *_ in ends], 0.42, top + CHART_IN - 0.4)
+    places = _apart([top + CHART_IN * (1.24 - score) / 1.26 - 0.1 for score, *_ in ends], 0.42, top + CHART_IN - 0.4)
     for (_, name, role, color), place in zip(ends, places, strict=True):
         shown = legible(name, 18)
         size = TEXT_PT if width_of(shown, TEXT_PT, "bold") < RIGHT_IN - 0.1 else SMALL_PT

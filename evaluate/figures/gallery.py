@@ -13,7 +13,6 @@ from .words import height_of, legible, wrap
 
 ACROSS, GAP_IN, HEAD_IN, UNDER_IN, KEY_IN = 3, 0.2, 0.3, 0.28, 0.42
 PANEL_IN = (BODY_IN - (ACROSS - 1) * GAP_IN) / ACROSS
-KINDS = ("false positives", "false negatives")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _draw_kind(sheet: Sheet, kind: FailureKind, rows: Sequence[Sequence[Failure]
 
 def _draw_failure(sheet: Sheet, failure: Failure, left: float, top: float) -> None:
     height = _picture_height(failure)
-    draw_panel(sheet.axes(left, top, PANEL_IN, height), failure.panel, numbers=False)
+    draw_panel(sheet.axes(left, top, PANEL_IN, height), failure.panel, small=True)
     top += height + 0.06
     for text, size, weight, color in _words(failure):
         sheet.write(left, top, text, size=size, weight=weight, color=color)
@@ -130,6 +129,6 @@ def _row_height(row: Sequence[Failure]) -> float:
 def _draw_last(sheet: Sheet, panel: Panel, top: float) -> None:
     """The key needs a heat image: one that nobody sees."""
     hidden = sheet.axes(0.0, 0.0, 0.01, 0.01)
-    heat = draw_panel(hidden, panel, numbers=False)
+    heat = draw_panel(hidden, panel, small=True)
     hidden.set_visible(False)
     draw_key(sheet, heat, panel.threshold, top)

@@ -60,7 +60,9 @@ def draw_key(sheet: Sheet, heat: AxesImage, threshold: float, top: float) -> Non
     bar.axvline(threshold, color=INK, linewidth=1.4)
     sheet.write(0.78, top + 0.03, "0", size=SMALL_PT, align="right")
     sheet.write(2.4, top + 0.03, "1", size=SMALL_PT)
-    sheet.write(0.85 + 1.5 * threshold, top + 0.19, f"positive from {threshold:g}", size=SMALL_PT, color=FAINT, align="center")
+    sheet.write(
+        0.85 + 1.5 * threshold, top + 0.19, f"positive from {threshold:g}", size=SMALL_PT, color=FAINT, align="center"
+    )
     marks = ((3.2, "true region", _region), (5.1, "refined sub-cell", _box), (7.3, "predicted point", _point))
     for left, name, draw in marks:
         key = sheet.axes(left, top, 0.3, 0.22)
@@ -87,7 +89,7 @@ def _region(axes: Axes) -> None:
 
 def _box(axes: Axes) -> None:
     axes.add_patch(
-        Rectangle((0.25, 0.12), 0.5, 0.76, fill=False, edgecolor=SKY, linewidth=2, path_effects=HALO, clip_on=False)
+        Rectangle((0.12, 0.06), 0.76, 0.88, fill=False, edgecolor=SKY, linewidth=2, path_effects=HALO, clip_on=False)
     )
 
 

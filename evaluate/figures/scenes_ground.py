@@ -150,10 +150,10 @@ def _failure(shown: Shown, row: int, frames: Frames, threshold: float, kind: str
         said = f"relevant, score {scores[~cells].max():.2f}"
     else:
         said = f"nothing there, score {scores[cells].max():.2f}"
-    phase = f" during {rows.phase[row]}" if rows.phase[row] else ""
-    true = f"{rows.target[row]}{phase}" if rows.positive[row] else f"nothing is relevant{phase}"
+    phase = f" ({rows.phase[row]})" if rows.phase[row] else ""
+    true = f"{rows.target[row] or 'something'} is relevant" if rows.positive[row] else "nothing asked for is relevant"
     place = f"episode {rows.episode[row]}, frame {rows.frame[row]}, {rows.camera[row]} camera"
-    return Failure(panel_of(shown, row, frames, threshold), rows.instruction[row], said, true, place)
+    return Failure(panel_of(shown, row, frames, threshold), rows.instruction[row], said, true + phase, place)
 
 
 def _distinct(

@@ -6,15 +6,15 @@ Ten inches wide, so that at 1000 pixels a point of type is 1.4 pixels and the sm
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.text import Text
 
 from .canvas import FAINT, INK, mark_simulated, new_figure, save
-from .words import height_of, plainly, width_of, wrap
+from .words import SPACING, balance, height_of, plainly, width_of, wrap
 
 WIDTH_IN, MARGIN_IN = 10.0, 0.25
 BODY_IN = WIDTH_IN - 2 * MARGIN_IN
 TITLE_PT, HEAD_PT, TEXT_PT, SMALL_PT = 14.0, 11.0, 10.0, 9.0
 GAP_IN, MARK_IN = 0.14, 1.35
+ASCENT = 0.93  # of the font, in its size
 
 
 class Sheet:
@@ -28,7 +28,7 @@ class Sheet:
     """
 
     def __init__(self, title: str, caption: str, height_in: float, *, simulated: bool) -> None:
-        title = wrap(title, BODY_IN - (MARK_IN if simulated else 0), TITLE_PT, weight="bold")
+        title = balance(title, BODY_IN - (MARK_IN if simulated else 0), TITLE_PT, weight="bold")
         caption = wrap(caption, BODY_IN, SMALL_PT)
         below = height_of(caption, SMALL_PT) + GAP_IN if caption else 0.0
         self.top_in = MARGIN_IN + height_of(title, TITLE_PT) + GAP_IN
@@ -61,11 +61,9 @@ class Sheet:
         color: str = INK,
         weight: str = "normal",
         align: str = "left",
-    ) -> Text:
-        """Text in the body; ``top`` is its upper edge."""
-        return self._write(
-            MARGIN_IN + left, self.top_in + top, text, size=size, color=color, weight=weight, align=align
-        )
+    ) -> None:
+        """Text in the body; ``top`` is its upper edge. Lines of one size and place stand on one base line."""
+        self._write(MARGIN_IN + left, self.top_in + top, text, size=size, color=color, weight=weight, align=align)
 
     def save(self, path: Path) -> Path:
         """Write the PNG; returns the path."""
@@ -81,20 +79,11 @@ class Sheet:
         color: str = INK,
         weight: str = "normal",
         align: str = "left",
-    ) -> Text:
-        return plainly(
-            self.figure.text(
-                left / WIDTH_IN,
-                1 - top / self.height_in,
-                text,
-                ha=align,
-                va="top",
-                fontsize=size,
-                color=color,
-                weight=weight,
-                linespacing=1.2,
-            )
-        )
+    ) -> None:
+        for number, line in enumerate(text.split("\n")):
+            base = top + (ASCENT + number * SPACING) * size / 72
+            place = (left / WIDTH_IN, 1 - base / self.height_in)
+            plainly(self.figure.text(*place, line, ha=align, va="baseline", fontsize=size, color=color, weight=weight))
 
 
 def fitting(text: str, width_in: float, *, size: float = HEAD_PT, weight: str = "normal") -> float:

@@ -120,25 +120,38 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], names: Sequence[str], *, log:
         color, line = STYLES[order.index(name) % len(STYLES)]
         marker = "o" if len(curve.steps) < 40 else ""
         width = 2.4 if name == "head" else 1.8
-        axes.plot(curve.steps, curve.values, color=color, linestyle=line, linewidth=width, marker=marker, markersize=3.5)
+        axes.plot(
+            curve.steps, curve.values, color=color, linestyle=line, linewidth=width, marker=marker, markersize=3.5
+        )
         ends.append(Ending(_told(name), float(curve.values[-1]), color, bold=name == "head"))
     if log and all((curve.values > 0).all() for curve in curves.values()) and _decades(curves) > 1:
         axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.margins(x=0.0)
+    axes.set_xlim(left=0)
     finish(axes)
     name_ends(axes, ends)
 
 
 def _mark(axes: Axes, step: int, value: float) -> None:
-    axes.plot(step, value, marker="D", markersize=9, color="white", markeredgecolor=INK, markeredgewidth=1.8, zorder=5)
+    axes.plot(
+        step,
+        value,
+        marker="D",
+        markersize=9,
+        color="white",
+        markeredgecolor=INK,
+        markeredgewidth=1.8,
+        zorder=5,
+        clip_on=False,
+    )
     low, high = axes.get_ylim()
     left = step > np.mean(axes.get_xlim())
-    up = value < (low + high) / 2
+    up = value < low + 0.3 * (high - low)
     axes.annotate(
         f"best: {value:.3g}\nat step {step}",
         (step, value),
-        xytext=(-10 if left else 10, 10 if up else -10),
+        xytext=(-4 if left else 10, 12 if up else -12),
         textcoords="offset points",
         ha="right" if left else "left",
         va="bottom" if up else "top",
