@@ -14,7 +14,8 @@ from .missing import NoFigure
 from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
 
 CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.3, 0.45, 0.55, 0.25, 0.75
-NAMED_AT, LINE_POINTS = 0.1, 150  # recall at which a curve bears its name; points drawn of it
+NAMED_AT, NAMED_OVER = 0.1, np.linspace(0.1, 0.45, 8)  # recall where a curve bears its name, which must be free
+LINE_POINTS = 150  # drawn of a curve
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def _draw_precision(axes: Axes, curves: Mapping[str, PrecisionRecall]) -> None:
             zorder=4 if number == 0 else 3,
         )
         if len(curve.recall):
-            height = float(np.interp(NAMED_AT, curve.recall, curve.precision))
-            named.append(Ending(f"{name}, AP {curve.average_precision:.3f}", height - 0.055, color, number == 0))
+            height = float(np.interp(NAMED_OVER, curve.recall, curve.precision).min())
+            named.append(Ending(f"{name}, AP {curve.average_precision:.3f}", height - 0.04, color, number == 0))
         if curve.operating is not None:
             axes.plot(*curve.operating, marker="D", markersize=8, color=color, markeredgecolor="white", zorder=5)
     axes.set(xlabel="recall of relevant cells", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))

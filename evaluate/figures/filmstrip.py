@@ -71,14 +71,15 @@ def draw_filmstrip(film: Filmstrip, path: Path, *, title: str, caption: str, sim
         sheet.write(left, 0.0, f"frame {film.frame[moment]:g}", size=TEXT_PT, weight="bold")
         phase = legible(panel.heading, 24)
         sheet.write(left + width, 0.0, phase, size=SMALL_PT, color=FAINT, align="right")
-        _tie(sheet, chart, film, moment, left + width / 2, HEAD_IN + height)
+        _tie(sheet, chart, film, moment, (left + width / 2, HEAD_IN + height))
     _draw_chart(chart, film)
     _name_lines(sheet, film, chart_top)
     return sheet.save(path)
 
 
-def _tie(sheet: Sheet, chart: Axes, film: Filmstrip, moment: int, x: float, y: float) -> None:
+def _tie(sheet: Sheet, chart: Axes, film: Filmstrip, moment: int, below: tuple[float, float]) -> None:
     """A thin line from a frame down to its moment."""
+    x, y = below
     low, high = _span(film)
     wide = BODY_IN - LEFT_IN - RIGHT_IN
     at = LEFT_IN + wide * (float(film.frame[moment]) - low) / (high - low)

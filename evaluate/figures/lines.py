@@ -46,7 +46,7 @@ def name_ends(axes: Axes, ends: Sequence[Ending]) -> None:
     places = spread([float(to_axes.transform((0.0, end.value))[1]) for end in ends], room)
     for end, place in zip(ends, places, strict=True):
         text = axes.text(
-            1.025,
+            1.045,
             place,
             end.name,
             transform=axes.transAxes,

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.image import AxesImage
 
 from .canvas import BLUE, FAINT, INK, ORANGE, SKY
 from .missing import NoFigure
@@ -154,11 +155,12 @@ def _draw_channels(sheet: Sheet, scene: MapScene, top: float) -> None:
 
 def _draw_channel(sheet: Sheet, scene: MapScene, row: int, left: float, top: float) -> None:
     height, width = scene.frame.shape[:2]
+    height_in = PANEL_IN * _aspect(scene)
     norm, colours = _scale(scene, row)
     difference = np.abs(scene.predicted[row] - scene.teacher[row])
     pictures = ((scene.teacher[row], norm, colours), (scene.predicted[row], norm, colours), (difference, None, FAULT))
     for number, (picture, scale, palette) in enumerate(pictures):
-        axes = sheet.axes(left + number * (PANEL_IN + GAP_IN), top, PANEL_IN, PANEL_IN * _aspect(scene))
+        axes = sheet.axes(left + number * (PANEL_IN + GAP_IN), top, PANEL_IN, height_in)
         drawn = axes.imshow(
             picture,
             cmap=palette,
@@ -169,19 +171,19 @@ def _draw_channel(sheet: Sheet, scene: MapScene, row: int, left: float, top: flo
         axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="auto")
         axes.spines[:].set(color="#BBBBBB", linewidth=0.6)
         if number != 1:
-            half = 0 if number == 0 else 1
-            _bar(sheet, drawn, left + 3 * (PANEL_IN + GAP_IN), top, PANEL_IN * _aspect(scene), half)
+            room = (height_in - 0.24) / 2
+            place = (left + 3 * (PANEL_IN + GAP_IN) + 0.03, top + 0.05 + (room + 0.16) * (number == 2), 0.1, room)
+            _bar(sheet, drawn, place, over=number == 2)
 
 
-def _bar(sheet: Sheet, drawn: object, left: float, top: float, height: float, half: int) -> None:
-    """A colour bar: of the maps in the upper half, of the difference in the lower one."""
-    room = (height - 0.24) / 2
-    axes = sheet.axes(left + 0.03, top + 0.05 + half * (room + 0.16), 0.1, room)
-    bar = sheet.figure.colorbar(drawn, cax=axes)  # type: ignore[arg-type]
-    low, high = drawn.norm.vmin, drawn.norm.vmax  # type: ignore[attr-defined]
-    bar.set_ticks([low, high], labels=[f"{low:g}", f"{high:.2g}"])
-    bar.ax.tick_params(labelsize=9, colors=INK, length=2, pad=2)
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+def _bar(sheet: Sheet, drawn: AxesImage, place: tuple[float, float, float, float], *, over: bool) -> None:
+    """A colour bar: of the maps in the upper half, of the difference in the lower one, which may lie beyond it."""
+    bar = sheet.figure.colorbar(drawn, cax=sheet.axes(*place))
+    low, high = drawn.norm.vmin or 0.0, drawn.norm.vmax or 1.0
+    bar.set_ticks([low, high], labels=[f"{low:g}", f"≥ {high:.2g}" if over else f"{high:.2g}"])
+    bar.ax.tick_params(labelsize=SMALL_PT, colors=INK, length=2, pad=2)
+    for spine in bar.ax.spines.values():
+        spine.set_linewidth(0.5)
 
 
 def _scale(scene: MapScene, row: int) -> tuple[Normalize, Colormap]:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from ...pipeline.metrics.grounding import hits, point_error_px
-from .canvas import HEAT, INK, SKY
+from .canvas import HEAT, SKY
 
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=3.2, foreground="black")]
 
