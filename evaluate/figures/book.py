@@ -173,7 +173,7 @@ def ground_pages(
 def no_frames(error: VisualThoughtError) -> Frames:
     """Frames of a dataset that cannot be opened: asking for one says why. Raises NoFigure."""
 
-    def frames(episode: int, camera: str, frame: int) -> NoReturn:
+    def frames(*_: object) -> NoReturn:
         raise NoFigure("pictures", f"the dataset could not be read: {error.problem}", remedy=error.remedy)
 
     return frames

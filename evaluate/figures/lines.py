@@ -40,7 +40,7 @@ def finish(axes: Axes) -> None:
 def name_ends(axes: Axes, ends: Sequence[Ending]) -> None:
     """Write each line's name right of the axes at the height where it ends, moved apart where they crowd."""
     axes.autoscale_view()
-    height_pt = axes.get_position().height * axes.figure.get_figheight() * 72
+    height_pt = axes.get_window_extent().height / axes.figure.dpi * 72
     room = 1.3 * LINE_PT / height_pt
     to_axes = axes.transData + axes.transAxes.inverted()
     places = spread([float(to_axes.transform((0.0, end.value))[1]) for end in ends], room)

@@ -179,7 +179,9 @@ def _draw_channel(sheet: Sheet, scene: MapScene, row: int, left: float, top: flo
 def _bar(sheet: Sheet, drawn: AxesImage, place: tuple[float, float, float, float], *, over: bool) -> None:
     """A colour bar: of the maps in the upper half, of the difference in the lower one, which may lie beyond it."""
     bar = sheet.figure.colorbar(drawn, cax=sheet.axes(*place))
-    low, high = drawn.norm.vmin or 0.0, drawn.norm.vmax or 1.0
+    low, high = drawn.get_clim()
+    assert low is not None
+    assert high is not None
     bar.set_ticks([low, high], labels=[f"{low:g}", f"≥ {high:.2g}" if over else f"{high:.2g}"])
     bar.ax.tick_params(labelsize=SMALL_PT, colors=INK, length=2, pad=2)
     for spine in bar.ax.spines.values():
