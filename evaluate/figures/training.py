@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from .canvas import FAINT, INK
 from .lines import STYLES, Ending, finish, name_ends
 from .missing import NoFigure
-from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
+from .sheet import BODY_IN, HEAD_PT, SMALL_PT, TEXT_PT, Sheet
 
-CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, NAMES_IN, BETWEEN_IN = 3.2, 0.3, 0.45, 0.55, 1.25, 0.1
+CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, NAMES_IN, BETWEEN_IN = 3.2, 0.52, 0.45, 0.55, 1.25, 0.1
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def draw_training(curves: TrainingCurves, path: Path, *, title: str, caption: st
     metric = sheet.axes(right + LEFT_IN, HEAD_IN, width, CHART_IN)
     _draw(metric, curves.metrics, list(curves.metrics), log=False)
     if curves.best is not None:
-        _mark(metric, *curves.best)
+        step, value = curves.best
+        _mark(metric, step, value)
+        sheet.write(right + LEFT_IN, 0.22, f"\N{WHITE DIAMOND} best: {value:.3g} at step {step}", size=TEXT_PT)
     return sheet.save(path)
 
 
@@ -144,20 +146,6 @@ def _mark(axes: Axes, step: int, value: float) -> None:
         markeredgewidth=1.8,
         zorder=5,
         clip_on=False,
-    )
-    low, high = axes.get_ylim()
-    left = step > np.mean(axes.get_xlim())
-    up = value < low + 0.3 * (high - low)
-    axes.annotate(
-        f"best: {value:.3g}\nat step {step}",
-        (step, value),
-        xytext=(-4 if left else 10, 12 if up else -12),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        va="bottom" if up else "top",
-        fontsize=SMALL_PT + 1,
-        weight="bold",
-        color=INK,
     )
 
 
