@@ -43,7 +43,10 @@ def draw_examples(shown: Shown, examples: Sequence[Example], frames: Frames, run
     """Write one PNG an example; returns the file names."""
     names = []
     for example in examples:
-        panels = [_panel(shown, row, frames, _threshold(run), _asks_apart(shown, example)) for row in example.rows]
+        apart = _asks_apart(shown, example)
+        panels = [
+            panel_of(shown, row, frames, _threshold(run), heading=_heading(shown, row, apart)) for row in example.rows
+        ]
         caption = f"{_places(shown.rows, example, run)} {_origin(run)} Shown by rule: {example.rule}."
         kinds = {bool(shown.rows.positive[row]) for row in example.rows}
         caption += f" {ON_POSITIVE}" * (True in kinds) + f" {ON_NEGATIVE}" * (False in kinds)
@@ -62,25 +65,33 @@ def draw_sweeps(run: RunReport, folder: Path) -> str:
     return path.name
 
 
-def _panel(shown: Shown, row: int, frames: Frames, threshold: float, with_instruction: bool) -> Panel:
+def panel_of(shown: Shown, row: int, frames: Frames, threshold: float, *, heading: str = "") -> Panel:
+    """One row's frame with the head's answer. Raises DatasetError for a picture that cannot be had."""
     rows, geometry = shown.rows, shown.rows.geometry[shown.rows.camera[row]]
-    scores = sigmoid(shown.answers.logits[row]).reshape(shown.grid)
     column_edges, row_edges = geometry.cell_edges(shown.grid)
     point = shown.answers.points[row]
     known = bool(rows.positive[row])
-    told = [rows.phase[row], rows.target[row], f"{rows.camera[row]} camera", f"score {scores.max():.2f}"]
     return Panel(
         frame=frames(int(rows.episode[row]), rows.camera[row], int(rows.frame[row])),
-        scores=scores,
+        scores=sigmoid(shown.answers.logits[row]).reshape(shown.grid),
         column_edges=column_edges,
         row_edges=row_edges,
         sub_cell=_sub_cell(shown, row),
         point=(float(point[0]), float(point[1])),
         region=rows.region(row),
         true_point=(float(rows.points[row, 0]), float(rows.points[row, 1])) if known else None,
-        heading=(f"“{rows.instruction[row]}”\n" if with_instruction else "") + " · ".join(filter(None, told)),
+        heading=heading,
         threshold=threshold,
     )
+
+
+def _heading(shown: Shown, row: int, with_instruction: bool) -> str:
+    rows = shown.rows
+    score = sigmoid(shown.answers.logits[row]).max()
+    asked = [f"“{rows.instruction[row]}”"] if with_instruction else []
+    wanted = f"relevant: {rows.target[row] or 'unnamed'}" if rows.positive[row] else "nothing is relevant"
+    place = " · ".join(filter(None, (f"{rows.camera[row]} camera", rows.phase[row])))
+    return "\n".join([*asked, f"{wanted} · highest score {score:.2f}", place])
 
 
 def _sub_cell(shown: Shown, row: int) -> tuple[float, float, float, float]:

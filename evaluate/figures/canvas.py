@@ -40,7 +40,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 def mark_simulated(figure: Figure, top: float = 0.985) -> None:
     """Stamp SIMULATED in the top right corner, at that height (0 bottom, 1 top)."""
     box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": INK, "linewidth": 1.2}
-    figure.text(0.985, top, "SIMULATED", ha="right", va="top", fontsize=10, weight="bold", color=INK, bbox=box)
+    figure.text(0.97, top, "SIMULATED", ha="right", va="top", fontsize=10, weight="bold", color=INK, bbox=box)
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -1,23 +1,24 @@
 """Grounding overlays: frames with predictions side by side, as in the paper's figures 4 and 5."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
-from .canvas import FAINT, HEAT, INK, SKY, mark_simulated, new_figure, save
+from .canvas import FAINT, INK, SKY
+from .missing import NoFigure
 from .panel import HALO, Panel, draw_panel
+from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet, fitting
+from .words import height_of, legible, width_of, wrap
 
-PANEL_WIDTH_IN, SIDE_IN, TOP_IN, BOTTOM_IN, GAP_IN = 6.0, 0.25, 1.0, 1.1, 0.3
-BAR_IN, CAPTION_CHARACTER_IN = 0.75, 0.066
+PANEL_GAP_IN, UNDER_IN, KEY_IN, WIDEST_IN = 0.2, 0.1, 0.34, 6.2
 
 
 def draw_overlay(panels: Sequence[Panel], path: Path, *, title: str, caption: str, simulated: bool) -> Path:
-    """Write a PNG of all panels in one row under one title.
+    """Write a PNG of all panels in one row under one title, ten inches wide.
 
     Args:
         panels: the frames and predictions, left to right; frames of one size.
@@ -26,62 +27,71 @@ def draw_overlay(panels: Sequence[Panel], path: Path, *, title: str, caption: st
         caption: where the frames come from and by which rule they were chosen.
         simulated: stamp SIMULATED.
 
-    Returns:
-        The path, for a figure ``150 * (0.5 + 6.3 n + 0.45)`` pixels wide with n panels.
+    Raises:
+        NoFigure: there is no panel.
     """
-    height, width = panels[0].frame.shape[:2]
-    panel_height = PANEL_WIDTH_IN * height / width
-    total_width = 2 * SIDE_IN + len(panels) * PANEL_WIDTH_IN + (len(panels) - 1) * GAP_IN + BAR_IN
-    total_height = TOP_IN + panel_height + BOTTOM_IN
-    figure = new_figure(total_width, total_height)
-    heat = None
+    if not panels:
+        raise NoFigure(path.stem, "there is no frame to show")
+    width = panel_width(len(panels))
+    heads = [_heading(panel, width) for panel in panels]
+    head = max(height_of(text, HEAD_PT) for text in heads)
+    height = width * panels[0].frame.shape[0] / panels[0].frame.shape[1]
+    sheet = Sheet(title, caption, head + UNDER_IN + height + UNDER_IN + KEY_IN, simulated=simulated)
     for number, panel in enumerate(panels):
-        left = SIDE_IN + number * (PANEL_WIDTH_IN + GAP_IN)
-        box = (left / total_width, BOTTOM_IN / total_height, PANEL_WIDTH_IN / total_width, panel_height / total_height)
-        heat = draw_panel(figure.add_axes(box), panel)
-    assert heat is not None
-    _draw_bar(figure, heat, panel_height, panels[0].threshold)
-    _draw_words(figure, title, caption)
-    if simulated:
-        mark_simulated(figure, 1 - 0.16 / total_height)
-    return save(figure, path)
+        left = number * (width + PANEL_GAP_IN)
+        heat = draw_panel(sheet.axes(left, head + UNDER_IN, width, height), panel)
+        sheet.write(left, head - height_of(heads[number], HEAD_PT), heads[number], size=HEAD_PT)
+        size = fitting(panel.verdict, width, weight="bold")
+        sheet.write(left + width, head - height_of("x", size), panel.verdict, size=size, weight="bold", align="right")
+    draw_key(sheet, heat, panels[0].threshold, head + height + 2 * UNDER_IN + 0.05)
+    return sheet.save(path)
 
 
-def _draw_bar(figure: Figure, heat: AxesImage, panel_height: float, threshold: float) -> None:
-    width, height = figure.get_size_inches()
-    left = (width - SIDE_IN - BAR_IN + 0.22) / width
-    axes = figure.add_axes((left, BOTTOM_IN / height, 0.15 / width, 0.55 * panel_height / height))
-    bar = figure.colorbar(heat, cax=axes, ticks=sorted({0.0, threshold, 1.0}))
-    bar.ax.set_title("cell\nscore", fontsize=9, color=INK, loc="left")
-    bar.ax.tick_params(labelsize=9, colors=INK)
-    bar.ax.axhline(threshold, color=INK, linewidth=1.2)
+def panel_width(count: int) -> float:
+    """The width of each of so many panels in a row, in inches."""
+    return min(WIDEST_IN, (BODY_IN - (count - 1) * PANEL_GAP_IN) / count)
 
 
-def _draw_words(figure: Figure, title: str, caption: str) -> None:
-    width, height = figure.get_size_inches()
-    left = SIDE_IN / width
-    size = 15 if width > 10 else 11.5  # beside the SIMULATED mark
-    figure.text(left, 1 - 0.17 / height, title, ha="left", va="top", fontsize=size, weight="bold", color=INK)
-    wrapped = textwrap.fill(caption, int((width - 2 * SIDE_IN) / CAPTION_CHARACTER_IN))
-    figure.text(left, 0.12 / height, wrapped, ha="left", va="bottom", fontsize=9, color=FAINT, linespacing=1.35)
-    figure.legend(
-        handles=_legend(),
-        loc="upper left",
-        bbox_to_anchor=(left, (BOTTOM_IN - 0.12) / height),
-        borderaxespad=0,
-        ncols=4,
-        frameon=False,
-        fontsize=10,
-        handlelength=1.6,
-        columnspacing=1.6,
-        borderpad=0,
+def draw_key(sheet: Sheet, heat: AxesImage, threshold: float, top: float) -> None:
+    """One line that says what everything on a panel means: score scale, true region, sub-cell, point."""
+    sheet.write(0.0, top + 0.03, "cell score", size=SMALL_PT)
+    bar = sheet.axes(0.85, top + 0.03, 1.5, 0.14)
+    sheet.figure.colorbar(heat, cax=bar, orientation="horizontal", ticks=[])
+    bar.axvline(threshold, color=INK, linewidth=1.4)
+    sheet.write(0.78, top + 0.03, "0", size=SMALL_PT, align="right")
+    sheet.write(2.4, top + 0.03, "1", size=SMALL_PT)
+    sheet.write(
+        0.85 + 1.5 * threshold, top + 0.19, f"positive from {threshold:g}", size=SMALL_PT, color=FAINT, align="center"
+    )
+    marks = ((3.2, "true region", _region), (5.1, "refined sub-cell", _box), (7.3, "predicted point", _point))
+    for left, name, draw in marks:
+        key = sheet.axes(left, top, 0.3, 0.22)
+        key.set(xlim=(0, 1), ylim=(0, 1))
+        key.set_axis_off()
+        draw(key)
+        sheet.write(left + 0.38, top + 0.03, name, size=SMALL_PT)
+
+
+def _heading(panel: Panel, width: float) -> str:
+    room = width - 0.08 - _verdict_room(panel)
+    *asked, place = panel.heading.split("\n")
+    lines = [wrap(legible(line), width, HEAD_PT, lines=3) for line in asked]
+    return "\n".join([*lines, wrap(legible(place), room, HEAD_PT, lines=2)])
+
+
+def _verdict_room(panel: Panel) -> float:
+    return width_of(panel.verdict, HEAD_PT, "bold")
+
+
+def _region(axes: Axes) -> None:
+    axes.add_line(Line2D([0.05, 0.95], [0.5, 0.5], color="white", linewidth=1.8, path_effects=HALO))
+
+
+def _box(axes: Axes) -> None:
+    axes.add_patch(
+        Rectangle((0.12, 0.06), 0.76, 0.88, fill=False, edgecolor=SKY, linewidth=2, path_effects=HALO, clip_on=False)
     )
 
 
-def _legend() -> list[Patch | Line2D]:
-    cell = Rectangle((0, 0), 1, 1, facecolor=HEAT(0.9), edgecolor="none", label="coarse cell, by score")
-    region = Line2D([], [], color="white", linewidth=1.6, path_effects=HALO, label="true region")
-    box = Rectangle((0, 0), 1, 1, fill=False, edgecolor=SKY, linewidth=2, path_effects=HALO, label="refined sub-cell")
-    point = Line2D([], [], color=SKY, marker="x", markersize=8, markeredgewidth=2.2, linestyle="", path_effects=HALO)
-    point.set_label("predicted point")
-    return [cell, region, box, point]
+def _point(axes: Axes) -> None:
+    axes.plot(0.5, 0.5, color=SKY, marker="x", markersize=8, markeredgewidth=2.2, path_effects=HALO)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from ...pipeline.metrics.grounding import hits, point_error_px
-from .canvas import HEAT, INK, SKY
+from .canvas import HEAT, SKY
 
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=3.2, foreground="black")]
 
@@ -61,19 +61,25 @@ class Panel:
         return f"{word}, {error:.0f} px off"
 
 
-def draw_panel(axes: Axes, panel: Panel) -> AxesImage:
-    """Draw one panel; returns the heat image, from which a colour bar can be made."""
+def draw_panel(axes: Axes, panel: Panel, *, small: bool = False) -> AxesImage:
+    """Draw one panel without words; returns the heat image, from which a colour bar can be made.
+
+    Args:
+        axes: where; they are filled to their borders.
+        panel: what.
+        small: no score in the cells, and lighter marks.
+    """
     height, width = panel.frame.shape[:2]
-    axes.imshow(panel.frame, extent=(0, width, height, 0), interpolation="nearest")
+    axes.imshow(panel.frame, extent=(0, width, height, 0), interpolation="antialiased")
     heat = _draw_heat(axes, panel)
     if panel.region is not None:
-        _draw_region(axes, panel.region)
+        _draw_region(axes, panel.region, 1.1 if small else 1.6)
     if panel.true_point is not None or panel.top_score >= panel.threshold:
-        _draw_prediction(axes, panel)
-    _write_scores(axes, panel)
-    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    axes.set_title(panel.heading, loc="left", fontsize=12, color=INK)
-    axes.set_title(panel.verdict, loc="right", fontsize=12, color=INK, weight="bold")
+        _draw_prediction(axes, panel, 0.6 if small else 1.0)
+    if not small:
+        _write_scores(axes, panel)
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="auto")
+    axes.spines[:].set_visible(False)
     return heat
 
 
@@ -106,16 +112,19 @@ def _write_scores(axes: Axes, panel: Panel) -> None:
         )
 
 
-def _draw_region(axes: Axes, region: Bool[np.ndarray, "h w"]) -> None:
+def _draw_region(axes: Axes, region: Bool[np.ndarray, "h w"], width: float) -> None:
     padded = np.pad(region.astype(float), 1)  # so that a region at the frame's border closes
     x, y = np.arange(padded.shape[1]) - 0.5, np.arange(padded.shape[0]) - 0.5  # pixel centres
-    outline = axes.contour(x, y, padded, levels=[0.5], colors="white", linewidths=1.6)
-    outline.set_path_effects(HALO)
+    outline = axes.contour(x, y, padded, levels=[0.5], colors="white", linewidths=width)
+    outline.set_path_effects([withStroke(linewidth=2 * width, foreground="black")])
 
 
-def _draw_prediction(axes: Axes, panel: Panel) -> None:
+def _draw_prediction(axes: Axes, panel: Panel, weight: float) -> None:
     left, top, right, bottom = panel.sub_cell
-    box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=SKY, linewidth=2.0)
-    box.set_path_effects(HALO)
+    box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=SKY, linewidth=2.0 * weight)
+    halo: list[AbstractPathEffect] = [withStroke(linewidth=1.6 + 1.6 * weight, foreground="black")]
+    box.set_path_effects(halo)
     axes.add_patch(box)
-    axes.plot(*panel.point, marker="x", markersize=9, markeredgewidth=2.2, color=SKY, path_effects=HALO)
+    axes.plot(
+        *panel.point, marker="x", markersize=9 * weight, markeredgewidth=2.2 * weight, color=SKY, path_effects=halo
+    )

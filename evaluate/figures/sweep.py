@@ -1,22 +1,29 @@
 """The threshold sweep: precision, recall and F_0.25 by threshold, and precision against recall with the controls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from ...pipeline.metrics.curves import SweepPoint
-from ...pipeline.metrics.grounding import f_score, precision, recall
-from .canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, VERMILION, mark_simulated, new_figure, save
+from ...pipeline.metrics.grounding import Counts, f_score, precision, recall
+from .canvas import FAINT, INK
+from .lines import STYLES, Ending, finish, name_ends
+from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
 
-LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, (0, (5, 1, 1, 1, 1, 1))))
+CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, NAMES_IN = 3.4, 0.3, 0.45, 0.45, 1.3
+SHARES: tuple[tuple[str, Callable[[Counts], float]], ...] = (
+    ("precision", precision),
+    ("recall", recall),
+    ("F 0.25", f_score),
+)
 
 
 def draw_sweep(
     sweeps: Mapping[str, Sequence[SweepPoint]], path: Path, *, threshold: float, caption: str, simulated: bool
 ) -> Path:
-    """Write a PNG with the head's curves by threshold (left) and every contender's precision and recall (right).
+    """Write a PNG with the head's shares by threshold (left) and every contender's F_0.25 by threshold (right).
 
     Args:
         sweeps: the threshold sweep of every contender by display name; the first is the head.
@@ -25,70 +32,35 @@ def draw_sweep(
         caption: split and run the numbers are of.
         simulated: stamp SIMULATED.
     """
-    figure = new_figure(11.0, 5.2)
-    left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.06, right=0.985, top=0.79, bottom=0.2, wspace=0.18)
-    head = next(iter(sweeps.values()))
-    _draw_by_threshold(left, head, threshold)
-    _draw_precision_recall(right, sweeps, threshold)
-    figure.text(0.015, 0.97, "Cell decisions by threshold", fontsize=14, weight="bold", va="top", color=INK)
-    figure.text(0.015, 0.025, caption, fontsize=9, color=FAINT, va="bottom")
-    if simulated:
-        mark_simulated(figure, 0.97)
-    return save(figure, path)
+    sheet = Sheet("Cell decisions by threshold", caption, HEAD_IN + CHART_IN + AXIS_IN, simulated=simulated)
+    width = (BODY_IN - 2 * (LEFT_IN + NAMES_IN)) / 2
+    right = LEFT_IN + width + NAMES_IN + LEFT_IN
+    name, head = next(iter(sweeps.items()))
+    sheet.write(LEFT_IN, 0.0, name, size=HEAD_PT, weight="bold")
+    sheet.write(right, 0.0, "F 0.25 of head and controls", size=HEAD_PT, weight="bold")
+    shares = {what: [share(point.counts) for point in head] for what, share in SHARES}
+    scores = {one: [f_score(point.counts) for point in sweep] for one, sweep in sweeps.items()}
+    x = [point.threshold for point in head]
+    _draw(sheet.axes(LEFT_IN, HEAD_IN, width, CHART_IN), x, shares, threshold, bold="F 0.25")
+    _draw(sheet.axes(right, HEAD_IN, width, CHART_IN), x, scores, threshold, bold=name)
+    return sheet.save(path)
 
 
-def _draw_by_threshold(axes: Axes, sweep: Sequence[SweepPoint], threshold: float) -> None:
-    x = [point.threshold for point in sweep]
-    for (color, line), name, value in zip(
-        LINES, ("precision", "recall", "F 0.25"), (precision, recall, f_score), strict=False
-    ):
-        y = np.array([value(point.counts) for point in sweep])
-        axes.plot(x, y, color=color, linestyle=line, linewidth=2.2, label=name)
-    axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (2, 2)))
-    axes.text(threshold + 0.012, 0.02, f"used: {threshold:g}", fontsize=9, color=INK)
+def _draw(axes: Axes, x: Sequence[float], lines: Mapping[str, Sequence[float]], threshold: float, *, bold: str) -> None:
     axes.set(xlabel="decision threshold on sigmoid(a)", xlim=(0, 1), ylim=(0, 1.02))
-    _finish(axes)
-
-
-def _draw_precision_recall(axes: Axes, sweeps: Mapping[str, Sequence[SweepPoint]], threshold: float) -> None:
-    for number, (name, sweep) in enumerate(sweeps.items()):
-        color, line = LINES[number % len(LINES)]
-        said = [point.counts for point in sweep if point.counts.tp + point.counts.fp]  # else precision is 0/0
-        axes.plot(
-            [recall(c) for c in said],
-            [precision(c) for c in said],
-            color=color,
-            linestyle=line,
-            linewidth=2.4 if number == 0 else 1.8,
-            marker="o",
-            markersize=3.5,
-            label=name,
-        )
-    nearest = min(next(iter(sweeps.values())), key=lambda point: abs(point.threshold - threshold))
-    axes.plot(
-        recall(nearest.counts),
-        precision(nearest.counts),
-        marker="D",
-        markersize=8,
-        color=BLUE,
-        markeredgecolor="white",
-        label=f"head at {nearest.threshold:g}",
-        linestyle="",
+    ends = []
+    for (color, style), (name, y) in zip(STYLES * len(lines), lines.items(), strict=False):
+        axes.plot(x, np.array(y), color=color, linestyle=style, linewidth=2.6 if name == bold else 2.0)
+        ends.append(Ending(name, float(y[-1]), color, bold=name == bold))
+    axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (2, 2)))
+    left = threshold > 0.5
+    axes.text(
+        threshold + (-0.015 if left else 0.015),
+        0.02,
+        f"used: {threshold:g}",
+        ha="right" if left else "left",
+        fontsize=SMALL_PT,
+        color=FAINT,
     )
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    _finish(axes)
-
-
-def _finish(axes: Axes) -> None:
-    axes.grid(color="#DDDDDD", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        fontsize=9,
-        frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1.0),
-        ncols=3,
-        handlelength=3,
-        borderaxespad=0,
-    )
+    finish(axes)
+    name_ends(axes, ends)
