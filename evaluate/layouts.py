@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ..train.sweep.intervals import Interval
 
 type Numbers = Mapping[str, float | int | None]
 """A contender's scores as plain data."""
+type Better = Literal["", "lower", "higher"]
 
 NOTHING = "-"
 
@@ -20,12 +22,14 @@ class Column:
         key: of the scores.
         form: how a value is written.
         cells: a share of relevant cells, which is nothing where no cell is relevant.
+        better: which values are the best; empty where none is, as of counts, which a silent head has none of.
     """
 
     heading: str
     key: str
     form: str
     cells: bool = False
+    better: Better = ""
 
     def value(self, numbers: Numbers) -> str:
         """One value; ``-`` where nothing was measured."""
@@ -33,6 +37,15 @@ class Column:
         if found is None or (self.cells and not (numbers["tp"] or 0) + (numbers["fn"] or 0)):
             return NOTHING
         return format(found, self.form)
+
+    @property
+    def sign(self) -> int:
+        """+1 where more is better, -1 where less is, 0 where neither."""
+        return {"higher": 1, "lower": -1, "": 0}[self.better]
+
+    def number(self, numbers: Numbers) -> float | None:
+        """The same before it is written; None where nothing was measured."""
+        return None if self.value(numbers) == NOTHING else numbers[self.key]
 
     def interval(self, found: Interval) -> str:
         """Mean ± half of a 95% interval."""
@@ -65,19 +78,19 @@ class Layout:
 
 
 CELLS = (
-    Column("F 0.25", "f_0_25", ".3f", cells=True),
-    Column("precision", "precision", ".3f", cells=True),
-    Column("recall", "recall", ".3f", cells=True),
+    Column("F 0.25", "f_0_25", ".3f", cells=True, better="higher"),
+    Column("precision", "precision", ".3f", cells=True, better="higher"),
+    Column("recall", "recall", ".3f", cells=True, better="higher"),
     Column("FP", "fp", "d"),
     Column("FN", "fn", "d"),
 )
 POINTS = (
-    Column("hit", "hit_rate", ".1%"),
-    Column("error px", "point_error_median_px", ".1f"),
+    Column("hit", "hit_rate", ".1%", better="higher"),
+    Column("error px", "point_error_median_px", ".1f", better="lower"),
     Column("false alarm", "false_alarm_rate", ".1%"),
 )
 GROUND = Layout(
-    headline=Column("F 0.25", "f_0_25", ".3f"),
+    headline=CELLS[0],
     columns=CELLS + POINTS,
     ceiling=POINTS[:2],
     legend=(
@@ -87,11 +100,11 @@ GROUND = Layout(
     ),
 )
 DISTILL = Layout(
-    headline=Column("MSE", "mse", ".4g"),
+    headline=Column("MSE", "mse", ".4g", better="lower"),
     columns=(
-        Column("MSE", "mse", ".5g"),
-        Column("R²", "r2", ".3f"),
-        Column("cosine", "cosine", ".3f"),
+        Column("MSE", "mse", ".5g", better="lower"),
+        Column("R²", "r2", ".3f", better="higher"),
+        Column("cosine", "cosine", ".3f", better="higher"),
     ),
     legend=(
         "MSE: mean squared error over frames, tokens and channels, in the expert's own unit. R²: share of the rows' "
@@ -100,14 +113,14 @@ DISTILL = Layout(
     ),
 )
 DENSE = Layout(
-    headline=Column("MSE", "mse", ".4g"),
+    headline=Column("MSE", "mse", ".4g", better="lower"),
     columns=(
-        Column("MSE", "mse", ".4g"),
-        *(Column(name, f"mse_{name}", ".4g") for name in ("sin", "cos", "radius")),
-        Column("P", "corner_precision", ".3f"),
-        Column("R", "corner_recall", ".3f"),
-        Column("F1", "corner_f1", ".3f"),
-        Column("true F1", "true_corner_f1", ".3f"),
+        Column("MSE", "mse", ".4g", better="lower"),
+        *(Column(name, f"mse_{name}", ".4g", better="lower") for name in ("sin", "cos", "radius")),
+        Column("P", "corner_precision", ".3f", better="higher"),
+        Column("R", "corner_recall", ".3f", better="higher"),
+        Column("F1", "corner_f1", ".3f", better="higher"),
+        Column("true F1", "true_corner_f1", ".3f", better="higher"),
         Column("teacher", "teacher_true_corner_f1", ".3f"),
     ),
     legend=(
@@ -117,12 +130,12 @@ DENSE = Layout(
     ),
 )
 FINDINGS = (
-    Column("ECE", "calibration_error", ".3f"),
-    Column("Brier", "brier", ".3f"),
-    Column("views right", "views_right", ".1%"),
-    Column("same object", "views_same", ".1%"),
+    Column("ECE", "calibration_error", ".3f", better="lower"),
+    Column("Brier", "brier", ".3f", better="lower"),
+    Column("views right", "views_right", ".1%", better="higher"),
+    Column("same object", "views_same", ".1%", better="higher"),
     Column("moments", "view_moments", "d"),
-    Column("moved", "shift_moved", ".1%"),
+    Column("moved", "shift_moved", ".1%", better="higher"),
     Column("shift", "shift", ".2f"),
     Column("executions", "shift_executions", "d"),
 )

@@ -10,6 +10,7 @@ from ..pipeline.metrics.curves import SweepPoint
 from ..pipeline.metrics.grounding import f_score, precision, recall
 from ..pipeline.place import Place
 from .across import Comparison, OverSeeds
+from .config import EvalConfig
 from .findings import Findings
 
 SCHEMA = 1
@@ -86,6 +87,8 @@ class RunReport:
         seed: the run's.
         recipe: a fingerprint of what it was trained by, all but the seed.
         examples_sha256: a fingerprint of the rows it was judged on.
+        device: what it was judged on.
+        seconds: wall-clock time to ``judge`` and to ``draw``; not in ``metrics.json``, which is the same bytes again.
     """
 
     run: str
@@ -106,6 +109,8 @@ class RunReport:
     seed: int = 0
     recipe: str = ""
     examples_sha256: str = ""
+    device: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def head(self) -> ContenderReport:
@@ -145,12 +150,28 @@ class Report:
         runs: one a run.
         seeds: mean and interval of runs of one recipe.
         comparison: of two runs, if it was asked for.
+        asked: what the evaluation was told; None for a report put together by hand.
+        missing: what ``report.html`` says is missing beyond the notes of runs and comparison.
     """
 
     out: Path
     runs: tuple[RunReport, ...]
     seeds: tuple[OverSeeds, ...] = ()
     comparison: Comparison | None = None
+    asked: EvalConfig | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def page(self) -> Path:
+        """The page for people."""
+        return self.out / "report.html"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What every run's and the comparison's notes say; of several runs, each names its own."""
+        several = len(self.runs) > 1
+        told = [f"{run.run}: {note}" if several else note for run in self.runs for note in run.notes]
+        return (*told, *(self.comparison.notes if self.comparison else ()))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""

@@ -1,12 +1,18 @@
 """The evaluation stage: run folders and store in, numbers, tables and figures out. No backbone is ever loaded."""
 
 import json
-import os
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from ..pipeline.errors import MachineError
+from ..train.folder import replace as write_over
+from ..train.run import pick_device
 from .compare import compare, refuse_incomparable
 from .config import EvalConfig
+from .figures.book import draw_book, training_page
 from .judges import judge
 from .page.collect import page_of
 from .page.html import write_page
@@ -19,7 +25,9 @@ from .tasks.base import Judged
 
 
 def evaluate(config: EvalConfig) -> Report:
-    """Judge runs on a split, beside their controls, and write ``metrics.json``, ``table.txt``, ``table.md``, figures.
+    """Judge runs on a split, beside their controls, and write ``metrics.json``, tables, figures and ``report.html``.
+
+    Nothing is written before everything is judged and drawn.
 
     Returns:
         the report; :func:`~.tables.terminal_table` shows it.
@@ -29,36 +37,58 @@ def evaluate(config: EvalConfig) -> Report:
         WeightsError: a damaged checkpoint, or one whose answers are not finite.
         StoreError: the store is gone, incomplete or damaged; StoreMismatch if its features are others, field by field.
         ManifestError: an empty split, or one that the run was trained on.
+        MachineError: the report cannot be written.
     """
     if config.compare:
         refuse_incomparable(config.runs)
-    runs = tuple(evaluate_run(config, run_dir) for run_dir in config.runs)
-    report = Report(config.out, runs, over_seeds(runs), compare(*runs) if config.compare else None)
-    write_report(report)
-    return report
+    with TemporaryDirectory(prefix="vtt-eval-") as drawn:
+        runs = tuple(evaluate_run(config, run_dir, Path(drawn)) for run_dir in config.runs)
+        comparison = compare(*runs) if config.compare else None
+        return write_report(Report(config.out, runs, over_seeds(runs), comparison, config), Path(drawn))
 
 
-def evaluate_run(config: EvalConfig, run_dir: Path) -> RunReport:
-    """Judge one run; writes only its figures."""
+def evaluate_run(config: EvalConfig, run_dir: Path, drawn: Path) -> RunReport:
+    """Judge one run; its figures go into ``drawn``, under the names they will have in the report's folder."""
+    begun = time.perf_counter()
     with open_subject(config, run_dir) as subject:
         judged = _with_random_init(config, subject, judge(subject, config))
         report = _describe(config, subject, run_dir, judged)
-        return _with_figures(config, report, judged) if config.figures else report
+        seconds = {"judge": time.perf_counter() - begun}
+        if config.figures:
+            report = _with_figures(config, subject, report, judged, drawn)
+            seconds["draw"] = time.perf_counter() - begun - seconds["judge"]
+    return replace(report, seconds=seconds)
 
 
-def write_report(report: Report) -> None:
-    """Write ``metrics.json``, the tables and ``report.html`` into the report's folder, each in one step."""
-    report.out.mkdir(parents=True, exist_ok=True)
+def write_report(report: Report, drawn: Path | None = None) -> Report:
+    """Write figures, ``metrics.json``, the tables and ``report.html`` into the report's folder, each in one step.
+
+    Args:
+        report: what to write.
+        drawn: a folder that holds its figures; None where they lie in the report's folder.
+
+    Returns:
+        the report, with what the page misses.
+    """
     texts = {
         "metrics.json": json.dumps(report.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
         "table.txt": terminal_table(report),
         "table.md": markdown_table(report),
     }
-    for name, text in texts.items():
-        unfinished = report.out / f".{name}.{os.getpid()}"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(report.out / name)
-    write_page(page_of(report), report.out / "report.html")
+    files = {name: (drawn / name).read_bytes() for run in report.runs for name in run.figures} if drawn else {}
+    _write_all(report.out, files | {name: text.encode() for name, text in texts.items()})
+    page = page_of(report)
+    write_page(page, report.page)
+    return replace(report, missing=tuple(line for line in page.missing if line not in report.notes))
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        try:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"{folder} cannot be made", found=error.strerror) from None
+        write_over(folder / name, data)
 
 
 def _with_random_init(config: EvalConfig, subject: Subject, judged: Judged) -> Judged:
@@ -88,11 +118,13 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
         seed=subject.loaded.record.seed,
         recipe=recipe_of(subject.loaded.record),
         examples_sha256=examples_sha256(subject, config.split),
+        device=str(pick_device(config.device)),
     )
 
 
-def _with_figures(config: EvalConfig, report: RunReport, judged: Judged) -> RunReport:
-    folder = config.out / "figures" / (report.run if len(config.runs) > 1 else "")
-    drawn = judged.draw(report, folder)
-    figures = tuple(str((folder / name).relative_to(config.out)) for name in drawn.names)
-    return replace(report, figures=figures, notes=(*report.notes, *drawn.notes))
+def _with_figures(config: EvalConfig, subject: Subject, report: RunReport, judged: Judged, drawn: Path) -> RunReport:
+    folder = Path("figures", report.run if len(config.runs) > 1 else "")
+    training = training_page(report, subject.task.best_by, higher_is_better=subject.task.higher_is_better)
+    book = draw_book((training, *judged.pages(report)), drawn / folder)
+    figures = tuple(str(path.relative_to(drawn)) for path in book.drawn)
+    return replace(report, figures=figures, notes=(*report.notes, *book.notes))

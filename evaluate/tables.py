@@ -31,6 +31,11 @@ def terminal_table(report: Report) -> str:
     return "\n\n".join(blocks) + "\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
 
 
+def closing(report: Report) -> str:
+    """Where the page is, and what it misses beyond the notes of the table."""
+    return "\n".join([f"report: {report.page}", *(_wrapped(f"missing: {line}") for line in report.missing)])
+
+
 def markdown_table(report: Report) -> str:
     """Every run's headline, controls and groups as Markdown tables."""
     blocks = [_markdown_run(run) for run in report.runs] + [_markdown_grid(table) for table in _across(report)]

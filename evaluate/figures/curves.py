@@ -1,13 +1,15 @@
 """Precision against recall, and calibration: how often cells of a score are relevant."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
+from ...pipeline.metrics.calibration import Calibration
+from ...pipeline.metrics.curves import CurvePoint
 from .canvas import BLUE, FAINT, INK
 from .lines import LINE_PT, STYLES, Ending, finish, spread
 from .missing import NoFigure
@@ -16,40 +18,26 @@ from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
 CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.3, 0.45, 0.55, 0.25, 0.75
 NAMED_AT, NAMED_OVER = 0.1, np.linspace(0.1, 0.45, 8)  # recall where a curve bears its name, which must be free
 LINE_POINTS = 150  # drawn of a curve
+SHARES = ("recall", "precision")
 
 
 @dataclass(frozen=True)
-class PrecisionRecall:
-    """One contender's curve, from its strictest to its most lenient threshold, (n,) each.
+class Shares:
+    """One contender's precision by recall.
 
-    ``average_precision`` is its area, ``operating`` the (recall, precision) at its threshold; None to mark none.
+    Args:
+        curve: from its strictest to its most lenient threshold; nothing where no cell is relevant.
+        average_precision: the curve's area; None where nothing is relevant.
+        operating: (recall, precision) at its threshold; None to mark none.
     """
 
-    recall: Float[np.ndarray, " n"]
-    precision: Float[np.ndarray, " n"]
-    average_precision: float
+    curve: Sequence[CurvePoint]
+    average_precision: float | None
     operating: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Cells grouped by their score, k groups.
-
-    Args:
-        score: the mean score of each group.
-        frequency: the share of its cells that are relevant.
-        count: its cells.
-        error: the expected calibration error, Σ count |score - frequency| / Σ count.
-    """
-
-    score: Float[np.ndarray, " k"]
-    frequency: Float[np.ndarray, " k"]
-    count: Int[np.ndarray, " k"]
-    error: float
-
-
 def draw_curves(
-    curves: Mapping[str, PrecisionRecall],
+    curves: Mapping[str, Shares],
     calibration: Calibration,
     path: Path,
     *,
@@ -84,21 +72,22 @@ def draw_curves(
     return sheet.save(path)
 
 
-def _draw_precision(axes: Axes, curves: Mapping[str, PrecisionRecall]) -> None:
+def _draw_precision(axes: Axes, curves: Mapping[str, Shares]) -> None:
     named = []
     for number, (name, curve) in enumerate(curves.items()):
         color, line = STYLES[number % len(STYLES)]
-        shown = _thinned(curve.recall)
+        recall, precision = (np.array([getattr(point, what) for point in curve.curve]) for what in SHARES)
+        shown = _thinned(recall)
         axes.plot(
-            curve.recall[shown],
-            curve.precision[shown],
+            recall[shown],
+            precision[shown],
             color=color,
             linestyle=line,
             linewidth=2.6 if number == 0 else 1.8,
             zorder=4 if number == 0 else 3,
         )
-        if len(curve.recall):
-            height = float(np.interp(NAMED_OVER, curve.recall, curve.precision).min())
+        if curve.average_precision is not None:
+            height = float(np.interp(NAMED_OVER, recall, precision).min())
             named.append(Ending(f"{name}, AP {curve.average_precision:.3f}", height - 0.04, color, number == 0))
         if curve.operating is not None:
             axes.plot(*curve.operating, marker="D", markersize=8, color=color, markeredgecolor="white", zorder=5)
@@ -122,17 +111,10 @@ def _thinned(recall: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
 
 
 def _draw_calibration(axes: Axes, found: Calibration) -> None:
+    score, frequency, _ = _filled(found)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.0, linestyle=(0, (2, 2)))
-    axes.vlines(
-        found.score,
-        np.minimum(found.score, found.frequency),
-        np.maximum(found.score, found.frequency),
-        colors="#9CC9E2",
-        linewidth=4,
-    )
-    axes.plot(
-        found.score, found.frequency, color=BLUE, linewidth=2.2, marker="o", markersize=6, markeredgecolor="white"
-    )
+    axes.vlines(score, np.minimum(score, frequency), np.maximum(score, frequency), colors="#9CC9E2", linewidth=4)
+    axes.plot(score, frequency, color=BLUE, linewidth=2.2, marker="o", markersize=6, markeredgecolor="white")
     axes.text(0.03, 0.93, "above the dotted line: too shy", fontsize=SMALL_PT, color=FAINT)
     axes.text(0.97, 0.06, "below it: too sure", fontsize=SMALL_PT, color=FAINT, ha="right")
     axes.set(ylabel="share that is relevant", xlim=(0, 1), ylim=(0, 1.02))
@@ -141,46 +123,17 @@ def _draw_calibration(axes: Axes, found: Calibration) -> None:
 
 
 def _draw_counts(axes: Axes, found: Calibration) -> None:
-    width = 0.8 / max(len(found.score), 1)
-    axes.bar(found.score, found.count, width=min(width, 0.08), color="#8A8A8A")
+    score, _, count = _filled(found)
+    width = 0.8 / max(len(score), 1)
+    axes.bar(score, count, width=min(width, 0.08), color="#8A8A8A")
     axes.set_yscale("log")
-    axes.set(xlabel="score of a cell", xlim=(0, 1), ylim=(0.8, max(10.0, 2.0 * float(found.count.max(initial=1)))))
+    axes.set(xlabel="score of a cell", xlim=(0, 1), ylim=(0.8, max(10.0, 2.0 * float(count.max(initial=1)))))
     axes.set_ylabel("cells", fontsize=LINE_PT, color=INK)
     finish(axes)
 
 
-def precision_recall(
-    scores: Float[np.ndarray, "*shape"], relevant: Bool[np.ndarray, "*shape"], *, threshold: float | None = None
-) -> PrecisionRecall:
-    """The curve over every distinct score, equal scores together; empty where nothing is relevant.
-
-    Args:
-        scores: of every cell, in [0, 1].
-        relevant: which cells are.
-        threshold: cells are called relevant from this score on; marks that place.
-    """
-    values, truth = np.asarray(scores, dtype=np.float64).ravel(), np.asarray(relevant, dtype=bool).ravel()
-    order = np.argsort(-values, kind="stable")
-    last = np.flatnonzero(np.diff(values[order], append=-np.inf))
-    hits, said, positives = np.cumsum(truth[order])[last], last + 1, int(truth.sum())
-    if not positives:
-        return PrecisionRecall(np.empty(0), np.empty(0), float("nan"))
-    recall, precision = hits / positives, hits / said
-    area = float((np.diff(recall, prepend=0.0) * precision).sum())
-    used = 0 if threshold is None else int((values >= threshold).sum())
-    at = int(np.searchsorted(said, used)) if used else None
-    return PrecisionRecall(recall, precision, area, None if at is None else (float(recall[at]), float(precision[at])))
-
-
-def calibrate(
-    scores: Float[np.ndarray, "*shape"], relevant: Bool[np.ndarray, "*shape"], groups: int = 10
-) -> Calibration:
-    """Cells in ``groups`` equal steps of score; groups without a cell are left out."""
-    values, truth = np.asarray(scores, dtype=np.float64).ravel(), np.asarray(relevant, dtype=bool).ravel()
-    number = np.clip((values * groups).astype(int), 0, groups - 1)
-    count = np.bincount(number, minlength=groups)
-    kept = count > 0
-    score = np.bincount(number, values, groups)[kept] / count[kept]
-    frequency = np.bincount(number, truth, groups)[kept] / count[kept]
-    error = float((count[kept] * np.abs(score - frequency)).sum() / max(values.size, 1))
-    return Calibration(score, frequency, count[kept], error)
+def _filled(found: Calibration) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Mean score, frequency and number of cells of the bins that hold any."""
+    bins = [one for one in found.bins if one.cells]
+    score, frequency = (np.array([getattr(one, what) for one in bins]) for what in ("score", "frequency"))
+    return score, frequency, np.array([one.cells for one in bins], dtype=np.int64)

@@ -9,34 +9,36 @@ from jaxtyping import Int
 from ...pipeline.geometry import FrameGeometry
 from ...pipeline.metrics.points import match_points
 from ...train.tasks.dense import CHANNELS, DenseTask, Mapper
+from ..frames import Frames
+from ..subject import Subject
 from .maps import MapScene
 from .missing import NoFigure
-from .opened import FrameSource, OpenRun, placed, read_batch
+from .moments import placed, read_batch
 
 FIGURE = "maps"
 
 
-def map_scenes(run: OpenRun, numbers: Int[np.ndarray, " k"], frames: FrameSource) -> tuple[MapScene, ...]:
+def map_scenes(subject: Subject, numbers: Int[np.ndarray, " k"], frames: Frames) -> tuple[MapScene, ...]:
     """One scene an example, in the order of ``numbers``; corners by the decoder that the task's metrics use.
 
     Args:
-        run: an open run of the dense task.
-        numbers: example numbers, such as :func:`~.opened.choose_frames` gives.
+        subject: an open run of the dense task.
+        numbers: example numbers, such as :func:`~.moments.choose_frames` gives.
         frames: the pictures.
 
     Raises:
         NoFigure: a run of another task.
         DatasetError: a picture that cannot be had; StoreError: a row that cannot.
     """
-    task = run.loaded.task
+    task = subject.task
     if not isinstance(task, DenseTask):
-        raise NoFigure(FIGURE, "a run without dense maps", found=f"task {run.loaded.config.task}")
-    places = [placed(run, int(number)) for number in numbers]
+        raise NoFigure(FIGURE, "a run without dense maps", found=f"task {subject.loaded.config.task}")
+    places = [placed(subject, int(number)) for number in numbers]
     pictures = [frames(*place) for place in places]
-    batch = read_batch(run, numbers)
+    batch = read_batch(subject, numbers)
     sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64).reshape(-1, 2)
     with torch.inference_mode():
-        found, y = cast(Mapper, run.loaded.model)(batch["z"]).float(), batch["y"]
+        found, y = cast(Mapper, subject.loaded.model)(batch["z"]).float(), batch["y"]
         nowhere = [(np.empty((0, 2)), np.empty(0))] * len(pictures)
         corners = [task.corners(maps, sizes) if task.corners.works else nowhere for maps in (y, found)]
     known, within = _channels(task), task.objective.corner_px

@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...pipeline.metrics.grounding import sigmoid
-from ..pictures import Frames, Shown, panel_of
+from ..frames import Frames
 from ..rows import LabelledRows
-from .curves import Calibration, PrecisionRecall, calibrate, precision_recall
 from .filmstrip import Filmstrip
 from .gallery import Failure, FailureKind
 from .missing import NoFigure
+from .shown import Shown, panel_of
 
 FILM_RULE = "the first execution whose relevant object changes; frames evenly spaced before and after it"
 GALLERY_RULE = "at most one row of an episode, camera and instruction; of equals the first"
@@ -131,16 +131,6 @@ def failures(shown: Shown, frames: Frames, *, threshold: float, count: int = FAI
         )
         for name, (worst, failed, of) in found.items()
     )
-
-
-def head_calibration(shown: Shown) -> Calibration:
-    """Of every cell of every row."""
-    return calibrate(sigmoid(shown.answers.logits), shown.rows.cells)
-
-
-def head_curve(shown: Shown, threshold: float) -> PrecisionRecall:
-    """Of every cell of every row, with the place of the threshold."""
-    return precision_recall(sigmoid(shown.answers.logits), shown.rows.cells, threshold=threshold)
 
 
 def _failure(shown: Shown, row: int, frames: Frames, threshold: float, kind: str) -> Failure:

@@ -12,19 +12,19 @@ from ..report import RunReport
 from .content import Command, Commands, Fact, Facts, Item, Table
 
 
-def provenance_of(run: RunReport, record: RunRecord, out: Path) -> tuple[Item, ...]:
+def provenance_of(run: RunReport, record: RunRecord, evaluation: Sequence[str]) -> tuple[Item, ...]:
     """What a run was made from: itself, its data, its features, their backbones, versions, commands.
 
     Args:
         run: what was judged.
         record: its ``run.json``.
-        out: the report's folder.
+        evaluation: the words of the command that evaluates; empty if nobody knows it.
     """
     facts = (_run(run, record), _data(record), _splits(record), _features(record), _versions(record))
-    return (*facts, commands_of(run, record, out))
+    return (*facts, commands_of(record, evaluation))
 
 
-def commands_of(run: RunReport, record: RunRecord, out: Path) -> Commands:
+def commands_of(record: RunRecord, evaluation: Sequence[str]) -> Commands:
     """Extract, train, evaluate: each command once, in this order."""
     made = [Command("Extract the features", line) for line in dict.fromkeys(record.made_by.values())]
     unknown = [name for name in record.features if name not in record.made_by]
@@ -32,8 +32,8 @@ def commands_of(run: RunReport, record: RunRecord, out: Path) -> Commands:
     trained = Command("Train the head and its controls", command_line(record.command))
     if record.command and Path(record.command[0]).name != "vtt":
         notes.append("Training was started by another program than vtt; the recipe is in run.json.")
-    judged = Command("Evaluate", shlex.join(_evaluation(run, record, out)))
-    return Commands("How to make it again", (*made, trained, judged), notes)
+    judged = [Command("Evaluate", command_line(evaluation))] if evaluation else []
+    return Commands("How to make it again", (*made, trained, *judged), notes)
 
 
 def command_line(words: Sequence[str]) -> str:
@@ -51,12 +51,6 @@ def ranges(numbers: Sequence[int]) -> str:
     begins = ordered[:1] + [second for first, second in pairwise(ordered) if second != first + 1]
     pairs = zip(begins, ends, strict=True)
     return ", ".join(f"{begin}" if begin == end else f"{begin}–{end}" for begin, end in pairs)
-
-
-def _evaluation(run: RunReport, record: RunRecord, out: Path) -> list[str]:
-    words = ["vtt", "eval", str(run.path.absolute()), "--out", str(out.absolute())]
-    words += ["--split", run.split, "--checkpoint", run.checkpoint]
-    return words + (["--store", str(run.store)] if str(run.store) != record.store else [])
 
 
 def _run(run: RunReport, record: RunRecord) -> Facts:

@@ -1,25 +1,12 @@
 """What judging one run comes to, whatever its task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..config import EvalConfig
+from ..figures.book import Page
 from ..report import ContenderReport, RunReport, Scores
 from ..subject import Subject
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Pictures that were written, and why others were not."""
-
-    names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def draw_nothing(report: RunReport, folder: Path) -> Drawn:  # noqa: ARG001 the interface's
-    """A task without pictures."""
-    return Drawn()
 
 
 @dataclass(frozen=True)
@@ -30,13 +17,13 @@ class Judged:
         contenders: the head first, then the controls.
         ceiling: what a contender without faults would score, by name; nothing where that is trivial.
         notes: what is missing and why.
-        draw: writes the run's figures into a folder.
+        pages: the run's figures, drawn only when they are asked for; the subject must still be open.
     """
 
     contenders: tuple[ContenderReport, ...]
     ceiling: Mapping[str, Scores] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    draw: Callable[[RunReport, Path], Drawn] = draw_nothing
+    pages: Callable[[RunReport], Sequence[Page]] = lambda _: ()
 
 
 type Judge = Callable[[Subject, EvalConfig], Judged]

@@ -2,12 +2,13 @@
 
 from ...train.tasks.dense import CONTROLS
 from ..config import EvalConfig
+from ..figures.pages_frames import map_page
 from ..subject import Subject
 from ..tallies import tally_dense
 from .base import Judged
 from .frames import FrameTask, judge_frames
 
-KIND = FrameTask(CONTROLS, "errors", tally_dense)
+KIND = FrameTask(CONTROLS, "errors", tally_dense, map_page)
 
 
 def judge_dense(subject: Subject, config: EvalConfig) -> Judged:

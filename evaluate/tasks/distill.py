@@ -4,6 +4,7 @@ import math
 
 from ...train.tasks.distill import CONTROLS
 from ..config import EvalConfig
+from ..figures.pages_frames import token_page
 from ..subject import Subject
 from ..tallies import tally_distill
 from .base import Judged
@@ -13,4 +14,5 @@ from .frames import FrameTask, judge_frames
 def judge_distill(subject: Subject, config: EvalConfig) -> Judged:
     """``mse``, ``r2`` and ``cosine`` of the head and every control."""
     numbers = math.prod(subject.inputs.specs["e"].shape)
-    return judge_frames(subject, config, FrameTask(CONTROLS, "squares", lambda arrays: tally_distill(arrays, numbers)))
+    kind = FrameTask(CONTROLS, "squares", lambda arrays: tally_distill(arrays, numbers), token_page)
+    return judge_frames(subject, config, kind)

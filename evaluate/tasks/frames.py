@@ -10,9 +10,11 @@ from ...train.loaded import LoadedContender
 from ...train.tasks.base import Arrays
 from ..config import EvalConfig
 from ..controls import missing_controls, target_mean
+from ..figures.book import Page
+from ..frames import Frames, open_frames
 from ..measures import frame_labels, measure_by, measure_where
 from ..observations import Seen, observe_all
-from ..report import ContenderReport
+from ..report import ContenderReport, RunReport
 from ..subject import Subject
 from ..tallies import Tally
 from .base import Judged
@@ -26,11 +28,13 @@ class FrameTask:
         controls: every control that the task has.
         finite: the array of an observation that must hold numbers.
         tally: what is summed by episode.
+        page: its figure.
     """
 
     controls: Sequence[str]
     finite: str
     tally: Callable[[Arrays], Tally]
+    page: Callable[[Subject, Frames, RunReport], Page]
 
 
 def judge_frames(subject: Subject, config: EvalConfig, kind: FrameTask) -> Judged:
@@ -46,6 +50,7 @@ def judge_frames(subject: Subject, config: EvalConfig, kind: FrameTask) -> Judge
     return Judged(
         contenders=tuple(_contender(subject, kind, name, seen, frames) for name in _order(contenders)),
         notes=missing_controls(subject, kind.controls, contenders),
+        pages=lambda report: [kind.page(subject, open_frames(subject.inputs.manifest, config), report)],
     )
 
 

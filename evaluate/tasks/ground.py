@@ -1,28 +1,26 @@
 """How grounding is judged: cells and points, beside the trained controls and the centre prior."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...pipeline.datasets.lerobot import LeRobotSource, decode_frames, open_source
-from ...pipeline.errors import VisualThoughtError
 from ...pipeline.metrics.bootstrap import EpisodeSums
 from ...pipeline.metrics.curves import threshold_sweep
-from ...pipeline.metrics.grounding import sigmoid
 from ...train.tasks.ground import CONTROLS
 from ..answers import answer_all, grids_of, grounding_rows
 from ..ceiling import ceiling
 from ..config import EvalConfig
 from ..controls import centre_prior, missing_controls, prior_threshold
-from ..examples import choose_examples
+from ..figures.book import Page
+from ..figures.pages_ground import ground_pages
+from ..figures.shown import Shown
 from ..findings import find
-from ..pictures import Frames, Shown, draw_examples, draw_sweeps
+from ..frames import open_frames
 from ..report import ContenderReport, RunReport
 from ..rows import Answers, LabelledRows
 from ..scores import score, score_by
 from ..subject import Subject
 from ..tallies import tally_ground
-from .base import Drawn, Judged
+from .base import Judged
 
 PRIOR = "centre_prior"
 
@@ -49,13 +47,8 @@ def judge_ground(subject: Subject, config: EvalConfig) -> Judged:
         contenders=tuple(_contender(name, config.split, splits, at) for name, at in thresholds.items()),
         ceiling=ceiling(chosen.rows, grid, fine_grid if fine_grid != grid else None),
         notes=missing_controls(subject, CONTROLS, thresholds),
-        draw=lambda report, folder: _draw(subject, config, chosen, report, folder),
+        pages=lambda report: _pages(subject, config, chosen, report),
     )
-
-
-def frames_of(source: LeRobotSource) -> Frames:
-    """How pictures get their frames from a dataset."""
-    return lambda episode, camera, frame: next(decode_frames(source, episode, camera, [frame])).rgb
 
 
 def _answered(subject: Subject, rows: LabelledRows, split: str, config: EvalConfig) -> Split:
@@ -86,16 +79,6 @@ def _contender(name: str, split: str, splits: Mapping[str, Split], threshold: fl
     )
 
 
-def _draw(subject: Subject, config: EvalConfig, split: Split, report: RunReport, folder: Path) -> Drawn:
-    """Draw what can be drawn; pictures need the dataset, and a note says so where it is not there."""
-    names = [draw_sweeps(report, folder)]
-    head = split.answers["head"]
-    shown = Shown(split.rows, head, *grids_of(subject))
-    examples = choose_examples(split.rows, sigmoid(head.logits).max(axis=1))
-    try:
-        remembered = config.hash_cache and config.hash_cache / "datasets.json"
-        source = open_source(subject.inputs.manifest, config.lerobot_home, hash_cache=remembered)
-        names += draw_examples(shown, examples, frames_of(source), report, folder)
-    except VisualThoughtError as error:
-        return Drawn(tuple(names), (f"no pictures, because the dataset could not be read: {error.problem}",))
-    return Drawn(tuple(names))
+def _pages(subject: Subject, config: EvalConfig, split: Split, report: RunReport) -> Sequence[Page]:
+    shown = Shown(split.rows, split.answers["head"], *grids_of(subject))
+    return ground_pages(shown, open_frames(subject.inputs.manifest, config), report)

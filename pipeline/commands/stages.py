@@ -215,13 +215,16 @@ def evaluate(
         typer.Option(help="A run of the same recipe on features of an untrained backbone, as a control."),
     ] = None,
     random_init_store: Annotated[str | None, typer.Option(help="Its store, if it moved.")] = None,
+    threshold: Annotated[float, typer.Option(help="A cell is relevant from this score on (grounding).")] = 0.5,
     precision: Annotated[str, typer.Option(help="fp32, bf16, or run: as the run validated itself.")] = "run",
+    batch_size: Annotated[int, typer.Option(help="Examples a batch; changes no number beyond rounding.")] = 128,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Evaluate runs with their controls, from run folders and the store alone; print the table."""
+    """Evaluate runs with their controls, from run folders and the store alone; print the table, write report.html."""
     from ...evaluate.config import EvalConfig
     from ...evaluate.run import evaluate as run_evaluate
-    from ...evaluate.tables import terminal_table
+    from ...evaluate.tables import closing, terminal_table
     from ..config import build
 
     values = {
@@ -237,12 +240,16 @@ def evaluate(
         "compare": compare,
         "random_init": random_init and str(random_init),
         "random_init_store": random_init_store and store_place(random_init_store),
+        "threshold": threshold,
         "precision": precision,
+        "batch_size": batch_size,
+        "device": device,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
     }
     report = run_evaluate(build(EvalConfig, values, source="vtt eval"))
-    answer(report.to_json(), terminal_table(report), as_json)
+    told = {"report": str(report.page), "missing": list(report.missing)}
+    answer(report.to_json() | told, f"{terminal_table(report)}\n{closing(report)}", as_json)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -1,0 +1,177 @@
+"""A report's numbers as tables of the page, whatever the task; what is good, and where it is weak."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..across import Comparison, OverSeeds
+from ..layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, Column, Numbers
+from ..report import ContenderReport, Report, RunReport, Scores
+from ..tables import COMPARISON_LEGEND
+from .content import NOTHING, Table
+
+WORST = 5
+PERFECT = "What a head with perfect cell decisions would reach: the grid alone sets it."
+CHOSEN = "The best checkpoint was chosen on val."
+EVERY_FINDING = f"{FINDINGS_LEGEND} –: nothing to measure."
+
+type Row = tuple[str, Numbers]
+
+
+def results_of(run: RunReport) -> Iterator[Table]:
+    """Head and controls on the split and on val, what was found about views and phases, groups, and the ceiling."""
+    layout, contenders = LAYOUTS[run.task], run.contenders
+    note = _dashed(layout.legend)
+    rows = [(_label(one, run), one.scores.to_json()) for one in contenders]
+    yield _table(f"Head and controls on {run.split}", "contender", rows, layout.columns, notes=(note,))
+    val = [(words(one.name), one.val.to_json()) for one in contenders if one.val]
+    if val:
+        yield _table("The same on val", "contender", val, layout.columns, notes=(CHOSEN,))
+    found = [(words(one.name), one.findings.numbers()) for one in contenders if one.findings]
+    if found:
+        title = "Calibration, views and phases"
+        yield _table(title, "contender", found, FINDINGS, notes=(EVERY_FINDING,))
+    if run.head.findings:
+        yield _calibration(run.head)
+    for by, groups in run.head.groups.items():
+        yield _table(f"Head by {by}", by, _plain(groups), layout.counted, best=False)
+    if run.ceiling:
+        yield _table("Perfect cells", "point", _plain(run.ceiling), layout.ceiling, notes=(PERFECT,), best=False)
+
+
+def overviews_of(report: Report) -> Iterator[Table]:
+    """Heads side by side, a table a task; then seeds together, and the comparison."""
+    tasks = dict.fromkeys(run.task for run in report.runs)
+    for task in tasks:
+        rows = [(run.run, run.head.scores.to_json()) for run in report.runs if run.task == task]
+        title = "Runs side by side" if len(tasks) == 1 else f"Runs side by side, {task}"
+        layout = LAYOUTS[task]
+        yield _table(title, "run", rows, layout.counted, notes=(_dashed(layout.legend),))
+    for number, seeds in enumerate(report.seeds, start=1):
+        yield _seeds(seeds, f" ({number})" if len(report.seeds) > 1 else "")
+    if report.comparison:
+        yield _comparison(report.comparison)
+
+
+def weakest(run: RunReport) -> Iterator[Table]:
+    """The groups that are worse than the whole in the headline, the worst first."""
+    layout = LAYOUTS[run.task]
+    first = layout.headline
+    whole = first.number(run.head.scores.to_json())
+    groups = [
+        (value, f"{by}: {name}", scores.to_json())
+        for by, found in run.head.groups.items()
+        for name, scores in found.items()
+        if (value := first.number(scores.to_json())) is not None
+        if whole is not None and first.sign * value < first.sign * whole
+    ]
+    worst = sorted(groups, key=lambda group: first.sign * group[0])[:WORST]
+    if worst and whole is not None:
+        told = (
+            f"Groups of rows whose {first.heading} is worse than the {whole:{first.form}} of all rows, at most {WORST}"
+        )
+        rows = [(name, numbers) for _, name, numbers in worst]
+        title = "Where the head is weakest"
+        yield _table(title, "group", rows, layout.counted, notes=(f"{told}, the worst first.",), best=False)
+
+
+def words(name: str) -> str:
+    """A contender's or a file's name as words."""
+    return name.replace("_", " ")
+
+
+def shown(column: Column, numbers: Numbers) -> str:
+    """A value; a whole number with its thousands apart, what was not measured as a dash."""
+    text = column.value(numbers)
+    return f"{int(text):,}" if text.isdecimal() else "–" if text in NOTHING else text
+
+
+def _calibration(head: ContenderReport) -> Table:
+    """The bins behind the calibration's picture."""
+    assert head.findings is not None, "asked for by who has them"
+    rows = [
+        (f"{one.low:.1f}–{one.high:.1f}", f"{one.cells:,}", f"{one.score:.3f}", f"{one.frequency:.3f}")
+        for one in head.findings.calibration.bins
+        if one.cells
+    ]
+    return Table("Calibration of the head", ("score", "cells", "mean score", "share relevant"), rows)
+
+
+def _seeds(found: OverSeeds, which: str) -> Table:
+    layout = LAYOUTS[found.task]
+    rows = [
+        (words(name), *(column.interval(values.get(column.key)) for column in layout.columns))
+        for name, values in found.intervals.items()
+    ]
+    seeds = ", ".join(map(str, found.seeds))
+    note = f"Mean ± half of the 95% interval (Student's t) of {', '.join(found.runs)}: one recipe, seeds {seeds}."
+    headings = ("contender", *(column.heading for column in layout.columns))
+    return Table(f"Over seeds, on {found.split}{which}", headings, _with_dashes(rows), notes=(note,))
+
+
+def _comparison(found: Comparison) -> Table:
+    columns = {column.key: column.heading for layout in LAYOUTS.values() for column in layout.columns}
+    rows = [
+        (
+            columns.get(name, words(name)),
+            f"{d.first:.4g}",
+            f"{d.second:.4g}",
+            f"{d.difference:+.4g}",
+            f"{d.low:+.3g} to {d.high:+.3g}",
+            f"{d.p:.3g}",
+            "yes" if d.clear else "no",
+        )
+        for name, d in found.differences.items()
+    ]
+    headings = ("metric", found.first, found.second, "difference", "95% interval", "p", "clear")
+    notes = (_sentence(COMPARISON_LEGEND), f"{found.episodes} episodes of {found.split}.", *map(_sentence, found.notes))
+    bold = frozenset((row, 3) for row, d in enumerate(found.differences.values()) if d.clear)
+    return Table("The second run against the first", headings, rows, bold=bold, notes=notes)
+
+
+def _table(
+    title: str,
+    first: str,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    *,
+    notes: Sequence[str] = (),
+    best: bool = True,
+) -> Table:
+    """A table without the columns that have nothing to show in any row."""
+    kept = [column for column in columns if any(column.value(numbers) not in NOTHING for _, numbers in rows)]
+    cells = [(name, *(shown(column, numbers) for column in kept)) for name, numbers in rows]
+    bold = frozenset(_best(kept, cells)) if best and len(cells) > 1 else frozenset()
+    return Table(title, (first, *(column.heading for column in kept)), cells, bold=bold, notes=notes)
+
+
+def _best(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
+    """The best cells, compared as they are printed: what looks the same is equally good."""
+    for at, column in enumerate(columns, start=1):
+        if column.better:
+            values = {row: _number(line[at]) for row, line in enumerate(cells) if line[at] not in NOTHING}
+            goal = (max if column.better == "higher" else min)(values.values(), default=None)
+            yield from ((row, at) for row, value in values.items() if value == goal)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "").rstrip("%"))
+
+
+def _plain(scores: Mapping[str, Scores]) -> list[Row]:
+    return [(words(name), found.to_json()) for name, found in scores.items()]
+
+
+def _label(one: ContenderReport, run: RunReport) -> str:
+    own = one.threshold
+    return words(one.name) + ("" if own is None or own == run.head.threshold else f" @{own:.2f}")
+
+
+def _with_dashes(rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+    return [tuple("–" if cell in NOTHING else cell for cell in row) for row in rows]
+
+
+def _dashed(legend: str) -> str:
+    return legend.replace(" -: ", " –: ")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
