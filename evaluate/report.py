@@ -146,20 +146,23 @@ class Report:
     """All runs of one evaluation.
 
     Args:
-        out: the folder that holds its files.
+        asked: what the evaluation was told.
         runs: one a run.
         seeds: mean and interval of runs of one recipe.
         comparison: of two runs, if it was asked for.
-        asked: what the evaluation was told; None for a report put together by hand.
         missing: what ``report.html`` says is missing beyond the notes of runs and comparison.
     """
 
-    out: Path
+    asked: EvalConfig
     runs: tuple[RunReport, ...]
     seeds: tuple[OverSeeds, ...] = ()
     comparison: Comparison | None = None
-    asked: EvalConfig | None = None
     missing: tuple[str, ...] = ()
+
+    @property
+    def out(self) -> Path:
+        """The folder that holds its files."""
+        return self.asked.out
 
     @property
     def page(self) -> Path:

@@ -44,7 +44,7 @@ def evaluate(config: EvalConfig) -> Report:
     with TemporaryDirectory(prefix="vtt-eval-") as drawn:
         runs = tuple(evaluate_run(config, run_dir, Path(drawn)) for run_dir in config.runs)
         comparison = compare(*runs) if config.compare else None
-        return write_report(Report(config.out, runs, over_seeds(runs), comparison, config), Path(drawn))
+        return write_report(Report(config, runs, over_seeds(runs), comparison), Path(drawn))
 
 
 def evaluate_run(config: EvalConfig, run_dir: Path, drawn: Path) -> RunReport:

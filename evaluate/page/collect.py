@@ -1,10 +1,10 @@
 """The page of an evaluation's report."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from ...pipeline.errors import VisualThoughtError
-from ...pipeline.record import RunRecord, read_record
+from ...pipeline.record import read_record
 from ...pipeline.words import counted
 from ..command import command_of
 from ..report import Report, RunReport
@@ -20,61 +20,70 @@ from .summary import headline_of, summary_of
 MOST_SUMMARISED = 6
 
 
+@dataclass(frozen=True)
+class Part:
+    """One run's items, and sentences about what is missing from them."""
+
+    tables: Sequence[Item]
+    figures: Sequence[Item]
+    failures: Sequence[Item]
+    cost: Sequence[Item] = ()
+    provenance: Sequence[Item] = ()
+    missing: Sequence[str] = ()
+
+
 def page_of(report: Report) -> Page:
     """Everything a report and its run folders say, as a page; what cannot be found out is said to be missing."""
-    several, missing = len(report.runs) > 1, [*_missing(report)]
-    evaluation = command_of(report.asked) if report.asked else ()
-    tables: list[Item] = [*overviews_of(report)] if several else []
-    figures: list[Item] = []
-    failures: list[Item] = []
-    cost: list[Item] = []
-    provenance: list[Item] = []
-    for run in report.runs:
-        tables += _named(results_of(run), run, several)
-        figures += _named(
-            (figure_of(run, report.out, name) for name in run.figures if not is_failure(name)), run, several
-        )
-        worst = (figure_of(run, report.out, name) for name in run.figures if is_failure(name))
-        failures += _named([*weakest(run), *worst], run, several)
-        record = _record(run, missing)
-        if record is not None:
-            spent = cost_of(run.path, record, run.store, run.features)
-            missing += [f"{run.run}: {line}" if several else line for line in spent.missing]
-            cost += _named(cost_items(spent, run), run, several)
-            provenance += _named(provenance_of(run, record, evaluation), run, several)
-    tables += published_tables(report, missing)
+    runs, several = report.runs, len(report.runs) > 1
+    parts = [_named(_part(run, report), run) if several else _part(run, report) for run in runs]
+    published, unpublished = published_tables(report)
+    overviews = overviews_of(report) if several else ()
     return Page(
-        title=f"{len(report.runs)} runs" if several else report.runs[0].run,
+        title=f"{len(runs)} runs" if several else runs[0].run,
         subtitle=_subtitle(report),
-        summary=[headline_of(run) for run in report.runs[:MOST_SUMMARISED]]
-        if several
-        else [*summary_of(report.runs[0])],
-        tables=tables,
-        figures=figures,
-        failures=failures,
-        cost=cost,
-        provenance=provenance,
-        missing=missing,
-        simulated=any(run.simulated for run in report.runs),
+        summary=[headline_of(run) for run in runs[:MOST_SUMMARISED]] if several else [*summary_of(runs[0])],
+        tables=[*overviews, *(item for part in parts for item in part.tables), *published],
+        figures=[item for part in parts for item in part.figures],
+        failures=[item for part in parts for item in part.failures],
+        cost=[item for part in parts for item in part.cost],
+        provenance=[item for part in parts for item in part.provenance],
+        missing=[*report.notes, *_not_asked(report), *(line for part in parts for line in part.missing), *unpublished],
+        simulated=any(run.simulated for run in runs),
     )
 
 
-def _record(run: RunReport, missing: list[str]) -> RunRecord | None:
+def _part(run: RunReport, report: Report) -> Part:
+    pictures = {name: figure_of(run, report.out, name) for name in run.figures}
+    figures = [picture for name, picture in pictures.items() if not is_failure(name)]
+    failures: list[Item] = [*weakest(run), *(picture for name, picture in pictures.items() if is_failure(name))]
+    shown = Part([*results_of(run)], figures, failures)
     try:
-        return read_record(run.path / "run.json")
+        record = read_record(run.path / "run.json")
     except VisualThoughtError as error:
-        missing.append(f"cost and provenance of {run.run}: {error.problem}")
-        return None
+        return replace(shown, missing=[f"cost and provenance: {error.problem}"])
+    spent = cost_of(run.path, record, run.store, run.features)
+    provenance = provenance_of(run, record, command_of(report.asked))
+    return replace(shown, cost=cost_items(spent, run), provenance=provenance, missing=spent.missing)
 
 
-def _missing(report: Report) -> Iterator[str]:
-    yield from report.notes
-    if report.asked is not None and not report.asked.figures:
-        yield "figures: none were asked for"
+def _named(part: Part, run: RunReport) -> Part:
+    """The same, every heading and sentence with the run's name."""
+    return Part(
+        tables=_titled(part.tables, run),
+        figures=_titled(part.figures, run),
+        failures=_titled(part.failures, run),
+        cost=_titled(part.cost, run),
+        provenance=_titled(part.provenance, run),
+        missing=[f"{run.run}: {line}" for line in part.missing],
+    )
 
 
-def _named(items: Iterable[Item], run: RunReport, several: bool) -> list[Item]:
-    return [replace(item, title=f"{item.title}, {run.run}") if several else item for item in items]
+def _titled(items: Iterable[Item], run: RunReport) -> list[Item]:
+    return [replace(item, title=f"{item.title}, {run.run}") for item in items]
+
+
+def _not_asked(report: Report) -> list[str]:
+    return [] if report.asked.figures else ["figures: none were asked for"]
 
 
 def _subtitle(report: Report) -> str:

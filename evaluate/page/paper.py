@@ -13,17 +13,16 @@ from ..report import Report
 from .content import Table
 
 
-def published_tables(report: Report, missing: list[str]) -> tuple[Table, ...]:
-    """Every table of the paper that the runs' tasks have; of what cannot be built, ``missing`` says why."""
+def published_tables(report: Report) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """Every table of the paper that the runs' tasks have, and a sentence about those that cannot be built."""
     at: At = "best" if all(run.checkpoint == "best" for run in report.runs) else "last"
-    untrained = report.asked.random_init if report.asked else None
+    untrained = report.asked.random_init
     try:
         tables = paper_tables([run.path for run in report.runs], at=at, random_init=[untrained] if untrained else ())
-        return tuple(_table(table) for table in tables)
+        return tuple(_table(table) for table in tables), ()
     except (VisualThoughtError, OSError) as error:
         why = error.problem if isinstance(error, VisualThoughtError) else error.strerror
-        missing.append(f"the paper's tables of {'these runs' if len(report.runs) > 1 else 'this run'}: {why}")
-        return ()
+        return (), (f"the paper's tables: {why}",)
 
 
 def _table(table: PaperTable) -> Table:

@@ -65,12 +65,11 @@ def weakest(run: RunReport) -> Iterator[Table]:
     ]
     worst = sorted(groups, key=lambda group: first.sign * group[0])[:WORST]
     if worst and whole is not None:
-        told = (
-            f"Groups of rows whose {first.heading} is worse than the {whole:{first.form}} of all rows, at most {WORST}"
-        )
+        note = f"At most {WORST} groups of rows whose {first.heading} is worse than the {whole:{first.form}} of all "
+        note += "rows, the worst first."
         rows = [(name, numbers) for _, name, numbers in worst]
         title = "Where the head is weakest"
-        yield _table(title, "group", rows, layout.counted, notes=(f"{told}, the worst first.",), best=False)
+        yield _table(title, "group", rows, layout.counted, notes=(note,), best=False)
 
 
 def words(name: str) -> str:
@@ -96,14 +95,15 @@ def _calibration(head: ContenderReport) -> Table:
 
 
 def _seeds(found: OverSeeds, which: str) -> Table:
-    layout = LAYOUTS[found.task]
+    first = next(iter(found.intervals.values()))
+    columns = [column for column in LAYOUTS[found.task].columns if column.key in first]
     rows = [
-        (words(name), *(column.interval(values.get(column.key)) for column in layout.columns))
+        (words(name), *(column.interval(values[column.key]) for column in columns))
         for name, values in found.intervals.items()
     ]
     seeds = ", ".join(map(str, found.seeds))
     note = f"Mean ± half of the 95% interval (Student's t) of {', '.join(found.runs)}: one recipe, seeds {seeds}."
-    headings = ("contender", *(column.heading for column in layout.columns))
+    headings = ("contender", *(column.heading for column in columns))
     return Table(f"Over seeds, on {found.split}{which}", headings, _with_dashes(rows), notes=(note,))
 
 

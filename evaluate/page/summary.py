@@ -53,9 +53,9 @@ def summary_of(run: RunReport) -> Iterator[Number]:
         yield Number("Best control", shown(first, best.scores.to_json()), f"{first.heading} of {words(best.name)}")
     columns = {column.key: column for column in layout.columns}
     for one in TOLD[run.task]:
-        value = shown(columns[one.key], numbers)
-        if value not in NOTHING:
-            yield Number(one.label, value + one.unit, _filled(one.note, numbers))
+        text = shown(columns[one.key], numbers)
+        if text not in NOTHING:
+            yield Number(one.label, text + one.unit, _filled(one.note, numbers))
 
 
 def headline_of(run: RunReport) -> Number:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from visual_thought.evaluate.ceiling import ceiling
+from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.report import ContenderReport, Report, RunReport
 from visual_thought.evaluate.rows import Answers
 from visual_thought.evaluate.scores import score, score_by
@@ -44,7 +45,7 @@ def report(rows, tmp_path):
         ceiling=ceiling(rows, (4, 4), (8, 8)),
         notes=("no figures: the dataset is not here",),
     )
-    return Report(tmp_path, (run,))
+    return Report(EvalConfig((run.path,), tmp_path), (run,))
 
 
 def test_the_terminal_table_fits_into_100_columns_and_its_columns_line_up(report):
