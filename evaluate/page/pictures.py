@@ -8,6 +8,8 @@ from .results import words
 
 FAILURES = ("failures",)
 """Pictures that belong to the failures."""
+LOG = "training"
+"""The picture that shows no split, but what training said."""
 PICTURES = {
     "training": (
         "Training",
@@ -72,12 +74,15 @@ def figure_of(run: RunReport, out: Path, name: str) -> Figure:
     stem = Path(name).stem
     usual = words(stem).capitalize(), "A picture whose words and numbers are drawn into it."
     title, alt = PICTURES.get(stem, usual)
-    origin = (
-        f"{run.split.capitalize()} split of {run.dataset}; checkpoint {run.checkpoint} of {run.run}, step {run.step:,}."
-    )
+    origin = f"Log of {run.run}, trained on {run.dataset}." if stem == LOG else _judged(run)
     return Figure(title, out / name, origin, f"{alt} {origin}")
 
 
 def is_failure(name: str) -> bool:
     """Whether a picture file belongs to the failures."""
     return Path(name).stem in FAILURES
+
+
+def _judged(run: RunReport) -> str:
+    where = f"{run.split.capitalize()} split of {run.dataset}"
+    return f"{where}; checkpoint {run.checkpoint} of {run.run}, step {run.step:,}."

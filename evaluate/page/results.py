@@ -19,7 +19,7 @@ type Row = tuple[str, Numbers]
 def results_of(run: RunReport) -> Iterator[Table]:
     """Head and controls on the split and on val, what was found about views and phases, groups, and the ceiling."""
     layout, contenders = LAYOUTS[run.task], run.contenders
-    note = _dashed(layout.legend)
+    note = _legend(layout.legend)
     rows = [(_label(one, run), one.scores.to_json()) for one in contenders]
     yield _table(f"Head and controls on {run.split}", "contender", rows, layout.columns, notes=(note,))
     val = [(words(one.name), one.val.to_json()) for one in contenders if one.val]
@@ -44,7 +44,7 @@ def overviews_of(report: Report) -> Iterator[Table]:
         rows = [(run.run, run.head.scores.to_json()) for run in report.runs if run.task == task]
         title = "Runs side by side" if len(tasks) == 1 else f"Runs side by side, {task}"
         layout = LAYOUTS[task]
-        yield _table(title, "run", rows, layout.counted, notes=(_dashed(layout.legend),))
+        yield _table(title, "run", rows, layout.counted, notes=(_legend(layout.legend),))
     for number, seeds in enumerate(report.seeds, start=1):
         yield _seeds(seeds, f" ({number})" if len(report.seeds) > 1 else "")
     if report.comparison:
@@ -169,8 +169,9 @@ def _with_dashes(rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
     return [tuple("–" if cell in NOTHING else cell for cell in row) for row in rows]
 
 
-def _dashed(legend: str) -> str:
-    return legend.replace(" -: ", " –: ")
+def _legend(text: str) -> str:
+    """The terminal's legend as the page writes names and what was not measured."""
+    return words(text).replace(" -: ", " –: ")
 
 
 def _sentence(text: str) -> str:

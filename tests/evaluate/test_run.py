@@ -22,6 +22,9 @@ from visual_thought.train.sampling import BLIND, EVALUATION_SEED, permute_within
 
 from .toy_run import COARSE, HEIGHT, WIDTH, make_store, write_manifest
 
+CHARTS = ("training", "threshold_sweep", "precision_recall")
+OVERLAYS = ("grounding_two_views", "grounding_before_after", "grounding_typical")
+
 
 def judge(folder: Path, **changes):
     options = {"runs": (folder / "run",), "out": folder / "report", "device": "cpu", "batch_size": 7} | changes
@@ -159,22 +162,23 @@ def test_two_runs_are_reported_side_by_side(trained, tmp_path):
     both = judge(trained, runs=(trained / "first", trained / "second"))
     assert [run.run for run in both.runs] == ["first", "second"]
     assert (trained / "report/figures/first/threshold_sweep.png").exists()
-    assert both.runs[1].figures == ("figures/second/threshold_sweep.png",)
+    assert both.runs[1].figures == tuple(f"figures/second/{name}.png" for name in CHARTS)
 
 
-def test_without_the_dataset_the_sweep_is_drawn_and_the_report_says_what_is_missing(trained):
+def test_without_the_dataset_the_charts_are_drawn_and_the_report_says_what_is_missing_and_what_to_do(trained):
     run = judge(trained).runs[0]
-    assert run.figures == ("figures/threshold_sweep.png",)
-    assert any(note.startswith("no pictures, because the dataset could not be read") for note in run.notes)
+    assert run.figures == tuple(f"figures/{name}.png" for name in CHARTS)
+    (note,) = run.notes
+    assert note.startswith(
+        "no picture of grounding two views, grounding before after, grounding typical, filmstrip, fai"
+    )
+    assert "the dataset could not be read" in note
 
 
 def test_with_the_dataset_the_examples_are_drawn_over_its_frames(trained, tiny_dataset):
     run = judge(trained, root=tiny_dataset).runs[0]
     assert not run.notes
-    assert run.figures == tuple(
-        f"figures/{name}.png"
-        for name in ("threshold_sweep", "grounding_two_views", "grounding_before_after", "grounding_typical")
-    )
+    assert run.figures == tuple(f"figures/{name}.png" for name in (*CHARTS, *OVERLAYS, "filmstrip", "failures"))
     picture = np.asarray(Image.open(trained / "report/figures/grounding_two_views.png").convert("RGB"))
     assert picture.shape[1] > 2 * 900
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500

@@ -1,27 +1,18 @@
 """From real runs, their stores and a dataset that LeRobot wrote to figures, and what is said where one is missing."""
 
-import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from visual_thought.evaluate.answers import answer_all
 from visual_thought.evaluate.config import EvalConfig
-from visual_thought.evaluate.figures.book import (
-    Origin,
-    Page,
-    draw_book,
-    ground_pages,
-    map_page,
-    no_frames,
-    token_page,
-    training_page,
-)
+from visual_thought.evaluate.figures.book import Book, Missing, Page, draw_book, training_page
 from visual_thought.evaluate.figures.missing import NoFigure
-from visual_thought.evaluate.figures.opened import choose_frames, open_run, placed, read_batch
+from visual_thought.evaluate.figures.moments import choose_frames, placed, read_batch
+from visual_thought.evaluate.figures.pages_frames import map_page, token_page
 from visual_thought.evaluate.figures.scenes_dense import map_scenes
 from visual_thought.evaluate.figures.scenes_distill import token_scenes
 from visual_thought.evaluate.figures.scenes_ground import (
@@ -31,12 +22,14 @@ from visual_thought.evaluate.figures.scenes_ground import (
     film,
     object_scores,
 )
-from visual_thought.evaluate.pictures import Shown
+from visual_thought.evaluate.figures.shown import Shown
+from visual_thought.evaluate.frames import frames_of, no_frames
+from visual_thought.evaluate.measures import Measures
+from visual_thought.evaluate.report import ContenderReport, RunReport
 from visual_thought.evaluate.rows import Answers
-from visual_thought.evaluate.run import frames_of
 from visual_thought.evaluate.subject import open_subject
 from visual_thought.pipeline.datasets.lerobot import open_source
-from visual_thought.pipeline.errors import DatasetError, StoreError
+from visual_thought.pipeline.errors import DatasetError
 from visual_thought.pipeline.metrics.grounding import sigmoid
 from visual_thought.train.run import train
 
@@ -45,7 +38,16 @@ from ..conftest import FINE, GRID
 sys.path.append(str(Path(__file__).parents[2] / "train"))
 from expert_toys import E_LAYOUT, expert_config, make_experts
 
-ORIGIN = Origin("run", "best", 10, "test", "toys", simulated=True)
+
+def told(folder, task):
+    """What a caption needs of a run's report."""
+    head = ContenderReport("head", None, Measures(1, {}), {}, (), None)
+    return RunReport(task, folder / task, "best", 10, "test", "toys", 1, True, folder / "store", {}, (head,), {}, task)
+
+
+def opened(folder, task, **changes):
+    config = EvalConfig(**{"runs": (folder / task,), "out": folder / "out", "device": "cpu"} | changes)
+    return open_subject(config, folder / task)
 
 
 def picture(episode, camera, frame):
@@ -75,7 +77,7 @@ def grey(episode, camera, frame):
 
 
 def test_frames_are_chosen_over_the_split_without_looking_at_predictions(expert_runs):
-    with open_run(expert_runs / "distill") as run:
+    with opened(expert_runs, "distill") as run:
         table, numbers = run.examples.table, choose_frames(run, "train", 3)
         episodes = table["episode_index"].to_numpy()[numbers]
         assert len(set(episodes.tolist())) == 3
@@ -87,7 +89,7 @@ def test_frames_are_chosen_over_the_split_without_looking_at_predictions(expert_
 
 
 def test_token_scenes_hold_what_the_head_predicts_and_what_the_store_holds(expert_runs):
-    with open_run(expert_runs / "distill") as run:
+    with opened(expert_runs, "distill") as run:
         numbers = choose_frames(run, "train", 3)
         scenes = token_scenes(run, numbers, picture)
         task, model = run.loaded.task, run.loaded.model
@@ -104,7 +106,7 @@ def test_token_scenes_hold_what_the_head_predicts_and_what_the_store_holds(exper
 
 
 def test_map_scenes_hold_maps_in_frame_pixels_and_corners_of_the_tasks_own_decoder(expert_runs):
-    with open_run(expert_runs / "dense") as run:
+    with opened(expert_runs, "dense") as run:
         numbers = choose_frames(run, "train", 2)
         scenes = map_scenes(run, numbers, picture)
         batch, task = read_batch(run, numbers), run.loaded.task
@@ -121,32 +123,28 @@ def test_map_scenes_hold_maps_in_frame_pixels_and_corners_of_the_tasks_own_decod
 
 def test_a_book_of_expert_runs_holds_their_figures(expert_runs, tmp_path):
     for task, page, metric in (("distill", token_page, "mse"), ("dense", map_page, "mse")):
-        with open_run(expert_runs / task) as run:
-            pages = [page(run, picture, ORIGIN)]
-            pages += [training_page(expert_runs / task, ORIGIN, metric, higher_is_better=False)]
+        with opened(expert_runs, task) as run:
+            report = told(expert_runs, task)
+            pages = [page(run, picture, report), training_page(report, metric, higher_is_better=False)]
             book = draw_book(pages, tmp_path / task)
         assert [path.name for path in book.drawn] == [f"{pages[0].name}.png", "training.png"]
         assert not book.missing
 
 
 def test_a_figure_of_another_task_is_missing_with_a_reason_and_costs_no_other(expert_runs, tmp_path):
-    with open_run(expert_runs / "dense") as run:
-        pages = [token_page(run, picture, ORIGIN), map_page(run, picture, ORIGIN)]
+    with opened(expert_runs, "dense") as run:
+        report = told(expert_runs, "dense")
+        pages = [token_page(run, picture, report), map_page(run, picture, report)]
         book = draw_book(pages, tmp_path)
     assert [path.name for path in book.drawn] == ["maps.png"]
     assert [(one.name, one.why) for one in book.missing] == [("tokens", "a run without expert tokens")]
 
 
-def test_a_store_that_is_gone_is_said_when_the_run_is_opened(expert_runs, tmp_path):
-    copy = shutil.copytree(expert_runs / "dense", tmp_path / "run", symlinks=True)
-    with pytest.raises(StoreError), open_run(copy, store=tmp_path / "gone"):
-        pass
-
-
 def test_a_log_that_is_gone_and_a_dataset_that_cannot_be_read_are_missing_figures(expert_runs, tmp_path):
     frames = no_frames(DatasetError("there is no dataset at /gone", remedy="set `root`"))
-    with open_run(expert_runs / "distill") as run:
-        pages = [token_page(run, frames, ORIGIN), training_page(tmp_path, ORIGIN, "mse", higher_is_better=False)]
+    with opened(expert_runs, "distill") as run:
+        gone = told(tmp_path, "distill")
+        pages = [token_page(run, frames, gone), training_page(gone, "mse", higher_is_better=False)]
         book = draw_book(pages, tmp_path / "book")
     assert not book.drawn
     assert book.missing[0].why == "the dataset could not be read: there is no dataset at /gone"
@@ -219,18 +217,27 @@ def test_a_failure_says_what_was_asked_said_and_true(rows):
     assert kind.worst[0].place == f"episode {rows.episode[row]}, frame {rows.frame[row]}, {rows.camera[row]} camera"
 
 
-def test_a_grounding_run_s_figures_are_drawn_from_its_store_and_its_dataset(trained, tiny_dataset, tmp_path):
-    config = EvalConfig(runs=(trained / "run",), out=tmp_path, root=tiny_dataset, device="cpu")
-    with open_subject(config, trained / "run") as subject:
-        frames = frames_of(open_source(subject.inputs.manifest))
-        numbers = subject.splits["test"]
-        answers = answer_all(subject, numbers, batch_size=16, device=torch.device("cpu"))
-        shown = Shown(subject.rows.take(numbers), answers["head"], subject.grid, subject.fine_grid)
-        thresholds = dict.fromkeys(answers, 0.5)
-        pages = ground_pages(shown, answers, thresholds, frames, ORIGIN)
-        book = draw_book(pages, tmp_path / "figures")
-    assert [path.stem for path in book.drawn] == ["filmstrip", "failures", "precision_recall"]
-    assert not book.missing
+@pytest.mark.parametrize("line", ["{no json}", "[1]", '{"kind": "train", "loss": 1.0}'])
+def test_a_log_that_is_damaged_costs_its_figure_alone(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    run = replace(told(tmp_path, "."), path=tmp_path)
+    book = draw_book([training_page(run, "mse", higher_is_better=False)], tmp_path / "book")
+    assert [one.why for one in book.missing] == ["the run's log is damaged"]
+
+
+def test_figures_that_miss_the_same_thing_are_named_in_one_note():
+    why = ("the dataset could not be read", "set `root`")
+    missing = (Missing("two_views", *why), Missing("failures", *why), Missing("training", "no curve", None))
+    assert Book((), missing).notes == (
+        "no picture of two views, failures: the dataset could not be read (set `root`)",
+        "no picture of training: no curve",
+    )
+
+
+def test_a_frame_that_several_figures_show_is_decoded_once(tiny_manifest):
+    frames = frames_of(open_source(tiny_manifest))
+    assert frames(0, "main", 3) is frames(0, "main", 3)
+    assert not np.array_equal(frames(0, "main", 3), frames(0, "main", 4))
 
 
 def test_a_page_that_is_a_bug_is_not_hidden(tmp_path):

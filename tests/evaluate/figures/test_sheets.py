@@ -5,7 +5,7 @@ import pytest
 
 from visual_thought.evaluate.figures.canvas import BLUE, ORANGE, SKY
 from visual_thought.evaluate.figures.colours import TokenColours
-from visual_thought.evaluate.figures.curves import calibrate, draw_curves, precision_recall
+from visual_thought.evaluate.figures.curves import Shares, draw_curves
 from visual_thought.evaluate.figures.filmstrip import Filmstrip, draw_filmstrip
 from visual_thought.evaluate.figures.gallery import Failure, FailureKind, draw_gallery
 from visual_thought.evaluate.figures.lines import spread
@@ -16,7 +16,8 @@ from visual_thought.evaluate.figures.sheet import BODY_IN, Sheet, fitting
 from visual_thought.evaluate.figures.tokens import TokenScene, draw_tokens, fit_colours
 from visual_thought.evaluate.figures.training import draw_training, training_curves
 from visual_thought.evaluate.figures.words import MISSING, balance, legible, width_of, wrap
-from visual_thought.pipeline.metrics.curves import average_precision
+from visual_thought.pipeline.metrics.calibration import calibrate
+from visual_thought.pipeline.metrics.curves import precision_recall_curve
 
 from .test_figures import panel, pixels
 
@@ -76,13 +77,14 @@ def log(steps=(10, 20, 30), metric=(0.2, 0.6, 0.5)):
 def every_figure(folder):
     rng = np.random.default_rng(0)
     truth = rng.random(200) < 0.2
-    scores = np.clip(0.3 + 0.4 * truth + 0.1 * rng.normal(size=200), 0, 1)
+    logits = -1.0 + 2.0 * truth + rng.normal(size=200)
     yield draw_tokens([token_scene(rng), token_scene(rng)], folder / "tokens.png", **WORDS)
     yield draw_maps([map_scene()], folder / "maps.png", **WORDS)
     yield draw_filmstrip(filmstrip(), folder / "film.png", **WORDS)
     yield draw_gallery([FailureKind("false positives", "", 1, 9, (failure(),))], folder / "worst.png", **WORDS)
     yield draw_training(training_curves(log(), "f_0_25", higher_is_better=True), folder / "train.png", **WORDS)
-    yield draw_curves({"head": precision_recall(scores, truth)}, calibrate(scores, truth), folder / "pr.png", **WORDS)
+    curves = {"head": Shares(precision_recall_curve(logits, truth), 0.5, (0.4, 0.6))}
+    yield draw_curves(curves, calibrate(logits, truth), folder / "pr.png", **WORDS)
 
 
 def test_every_figure_is_ten_inches_wide_and_the_same_bytes_when_drawn_again(tmp_path):
@@ -189,33 +191,10 @@ def test_a_log_of_one_line_is_drawn(tmp_path, lines):
     assert draw_training(curves, tmp_path / "t.png", **WORDS).exists()
 
 
-def test_precision_and_recall_are_those_of_every_threshold():
-    rng = np.random.default_rng(4)
-    scores, truth = rng.integers(0, 6, 60) / 6, rng.random(60) < 0.3
-    found = precision_recall(scores, truth, threshold=0.5)
-    for place, threshold in enumerate(sorted(set(scores), reverse=True)):
-        said = scores >= threshold
-        assert found.recall[place] == pytest.approx((said & truth).sum() / truth.sum())
-        assert found.precision[place] == pytest.approx((said & truth).sum() / said.sum())
-    said = scores >= 0.5
-    assert found.operating == pytest.approx(((said & truth).sum() / truth.sum(), (said & truth).sum() / said.sum()))
-    logits = np.log((scores + 0.01) / (1.01 - scores))
-    assert found.average_precision == pytest.approx(average_precision(logits[None], truth[None]))
-
-
-def test_calibration_groups_cells_by_score_and_counts_what_is_relevant():
-    found = calibrate(np.array([0.05, 0.01, 0.55, 0.59, 1.0]), np.array([False, True, True, False, True]))
-    assert found.score == pytest.approx([0.03, 0.57, 1.0])
-    assert found.frequency == pytest.approx([0.5, 0.5, 1.0])
-    assert found.count.tolist() == [2, 2, 1]
-    assert found.error == pytest.approx((2 * 0.47 + 2 * 0.07) / 5)
-
-
 def test_curves_of_rows_without_a_target_and_of_one_score_are_drawn(tmp_path):
-    scores = np.full(10, 0.5)
-    nothing, all_right = np.zeros(10, dtype=bool), np.ones(10, dtype=bool)
-    curves = {"head": precision_recall(scores, nothing), "probe": precision_recall(scores, all_right, threshold=0.5)}
-    assert draw_curves(curves, calibrate(scores, nothing), tmp_path / "c.png", **WORDS).exists()
+    logits, nothing, all_right = np.zeros((1, 10)), np.zeros((1, 10), dtype=bool), np.ones((1, 10), dtype=bool)
+    curves = {"head": Shares((), None), "probe": Shares(precision_recall_curve(logits, all_right), 1.0, (1.0, 1.0))}
+    assert draw_curves(curves, calibrate(logits, nothing), tmp_path / "c.png", **WORDS).exists()
 
 
 def test_long_text_is_wrapped_within_its_width_and_a_word_too_wide_is_broken():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from visual_thought.evaluate.command import command_of
 from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.page.collect import page_of
 from visual_thought.evaluate.page.content import Commands, Facts, Figure, Table
@@ -58,8 +59,9 @@ def test_the_weakest_groups_lie_below_the_whole_and_come_lowest_first(report):
 
 def test_without_dataset_receipts_and_features_the_page_says_what_is_missing(report):
     page = page_of(report)
-    assert [item.title for item in page.figures] == ["Cell decisions by threshold"]
-    assert any("no pictures, because the dataset could not be read" in line for line in page.missing)
+    charts = ["Training", "Cell decisions by threshold", "Precision against recall, and calibration"]
+    assert [item.title for item in page.figures] == charts
+    assert any("the dataset could not be read" in line for line in page.missing)
     assert any("seconds of extracting" in line for line in page.missing)
     energy = {fact.label: fact.value for fact in titled(page.cost, "Bytes read and energy").facts}["energy"]
     assert energy.startswith("not known")
@@ -70,13 +72,15 @@ def test_a_run_whose_record_is_gone_still_has_a_page_that_says_so(report, tmp_pa
     page = page_of(lost)
     assert page.tables
     assert (page.cost, page.provenance) == ([], [])
-    assert any("cost and provenance of run" in line for line in page.missing)
+    assert any(line.startswith("cost and provenance: ") for line in page.missing)
+    assert any(line.startswith("the paper's tables: ") for line in page.missing)
 
 
-def test_a_report_without_figures_says_so(report):
-    page = page_of(replace(report, runs=(replace(report.runs[0], figures=(), notes=()),)))
+def test_a_report_for_which_no_figures_were_asked_says_so(report):
+    asked = replace(report.asked, figures=False)
+    page = page_of(replace(report, asked=asked, runs=(replace(report.runs[0], figures=(), notes=()),)))
     assert page.figures == []
-    assert "figures: none were drawn" in page.missing
+    assert "figures: none were asked for" in page.missing
 
 
 def test_several_runs_stand_side_by_side_and_every_table_names_its_run(report):
@@ -109,7 +113,7 @@ def test_the_weights_of_every_backbone_and_its_revision_on_the_hub_are_named(rep
     told = replace(record, features={"z": spec}, made_by={"z": made})
     from visual_thought.evaluate.page.provenance import provenance_of
 
-    items = provenance_of(report.runs[0], told, report.out)
+    items = provenance_of(report.runs[0], told, ())
     said = {fact.label: fact.value for fact in titled(items, "Features and their backbones").facts}
     assert said["z, model.safetensors"] == "ab" * 32
     assert said["lerobot/xvla-base"] == "revision 0123abc"
@@ -119,7 +123,7 @@ def test_the_commands_are_those_of_extraction_training_and_evaluation_each_once(
     record = read_record(report.runs[0].path / "run.json")
     words = ("/opt/bin/vtt", "train", "ground", "--out", "my runs/one")
     told = replace(record, command=words, made_by=dict.fromkeys(record.features, "vtt extract cubes --store s"))
-    commands = commands_of(report.runs[0], told, report.out)
+    commands = commands_of(told, command_of(report.asked))
     extract, train, judge = (command.line for command in commands.commands)
     assert (extract, train) == ("vtt extract cubes --store s", "vtt train ground --out 'my runs/one'")
     typed = shlex.split(judge)
@@ -144,7 +148,7 @@ def test_the_evaluation_that_a_page_names_makes_the_same_page_again(report, tmp_
 
 def test_what_receipts_do_not_say_is_said_to_be_unknown(report):
     record = read_record(report.runs[0].path / "run.json")
-    notes = commands_of(report.runs[0], replace(record, made_by={}), report.out).notes
+    notes = commands_of(replace(record, made_by={}), ()).notes
     assert "The store's receipts do not say what extracted r, z." in notes
 
 
