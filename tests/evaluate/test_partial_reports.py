@@ -1,14 +1,16 @@
 """What ``vtt eval`` leaves and says when a part of what it needs is gone: a partial report, or an error and nothing."""
 
+import io
 import json
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from typer.testing import CliRunner
 
-from visual_thought.pipeline.cli import app
+from visual_thought.pipeline.cli import run
 from visual_thought.train.run import train
 
 from .toy_run import write_manifest
@@ -17,8 +19,18 @@ sys.path.append(str(Path(__file__).parents[1] / "train"))
 from expert_toys import expert_config, make_experts
 
 
+class Answer(NamedTuple):
+    """What one command line came to."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
 def vtt_eval(*words):
-    return CliRunner().invoke(app, ["eval", *map(str, words), "--device", "cpu"])
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = run(["eval", *map(str, words), "--device", "cpu"])
+    return Answer(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +51,7 @@ def done(trained_once, tmp_path_factory):
 
 def test_without_the_dataset_the_page_has_the_charts_and_says_why_there_are_no_pictures(done):
     answer, out = done
-    assert answer.exit_code == 0, answer.output
+    assert answer.exit_code == 0, answer.stderr
     page = (out / "report.html").read_text(encoding="utf-8")
     missing = page.partition("What is missing")[2].partition("</section>")[0]
     assert "no picture of grounding two views" in missing
@@ -107,7 +119,7 @@ def test_runs_of_different_tasks_are_not_compared_but_stand_on_one_page_when_ask
     assert not (tmp_path / "compared").exists()
 
     beside = vtt_eval(*runs, "--no-figures", "--out", tmp_path / "beside")
-    assert beside.exit_code == 0, beside.output
+    assert beside.exit_code == 0, beside.stderr
     page = (tmp_path / "beside/report.html").read_text(encoding="utf-8")
     for said in ("Runs side by side, ground", "Runs side by side, dense", "figures: none were asked for"):
         assert said in page
@@ -117,7 +129,7 @@ def test_a_log_that_is_damaged_costs_its_chart_and_the_paper_s_tables_and_no_num
     with (trained / "run/metrics.jsonl").open("a") as log:
         log.write("{no json}\n")
     answer = vtt_eval(trained / "run", "--out", tmp_path / "report")
-    assert answer.exit_code == 0, answer.output
+    assert answer.exit_code == 0, answer.stderr
     assert "no picture of training: the run's log is damaged" in answer.stdout
     assert "missing: the paper's tables: " in answer.stdout
     assert "missing: the seconds of training" in answer.stdout
@@ -129,7 +141,7 @@ def test_the_command_on_the_page_repeats_the_places_that_were_given(trained, tmp
     monkeypatch.chdir(trained)
     words = ("--store", moved, "--manifest", "again.yaml", "--split", "val", "--no-figures", "--threshold", "0.4")
     answer = vtt_eval("run", "--out", tmp_path / "report", *words)
-    assert answer.exit_code == 0, answer.output
+    assert answer.exit_code == 0, answer.stderr
     page = (tmp_path / "report/report.html").read_text(encoding="utf-8").replace("&#39;", "'")
     line = f"vtt eval {trained / 'run'} --out {tmp_path / 'report'} --split val --threshold 0.4 --device cpu "
     line += f"--store '{moved}' --manifest {trained / 'again.yaml'} --no-figures"

@@ -180,7 +180,7 @@ def test_with_the_dataset_the_examples_are_drawn_over_its_frames(trained, tiny_d
     assert not run.notes
     assert run.figures == tuple(f"figures/{name}.png" for name in (*CHARTS, *OVERLAYS, "filmstrip", "failures"))
     picture = np.asarray(Image.open(trained / "report/figures/grounding_two_views.png").convert("RGB"))
-    assert picture.shape[1] > 2 * 900
+    assert picture.shape[1] == 1500
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
 
 
