@@ -25,7 +25,8 @@ def open_frames(manifest: DatasetManifest, config: EvalConfig) -> Frames:
     try:
         return frames_of(open_source(manifest, config.lerobot_home, hash_cache=remembered))
     except VisualThoughtError as error:
-        return no_frames(error)
+        gone = config.root is None and not (manifest.root and manifest.root.exists())
+        return no_frames(error, remedy="say where it is with --root" if gone else error.remedy)
 
 
 def frames_of(source: LeRobotSource) -> Frames:
@@ -38,7 +39,7 @@ def frames_of(source: LeRobotSource) -> Frames:
     return frames
 
 
-def no_frames(error: VisualThoughtError) -> Frames:
+def no_frames(error: VisualThoughtError, *, remedy: str | None) -> Frames:
     """Pictures that cannot be had."""
 
     def frames(_episode: int, _camera: str, _frame: int, /) -> NoReturn:
@@ -46,7 +47,7 @@ def no_frames(error: VisualThoughtError) -> Frames:
             f"the dataset could not be read: {error.problem}",
             found=error.found,
             expected=error.expected,
-            remedy=error.remedy,
+            remedy=remedy,
         )
 
     return frames

@@ -150,7 +150,7 @@ class Report:
         runs: one a run.
         seeds: mean and interval of runs of one recipe.
         comparison: of two runs, if it was asked for.
-        missing: what ``report.html`` says is missing beyond the notes of runs and comparison.
+        missing: what ``report.html`` says is missing beyond the notes of its runs.
     """
 
     asked: EvalConfig
@@ -171,10 +171,9 @@ class Report:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What every run's and the comparison's notes say; of several runs, each names its own."""
+        """What every run's notes say; of several runs, each names its own."""
         several = len(self.runs) > 1
-        told = [f"{run.run}: {note}" if several else note for run in self.runs for note in run.notes]
-        return (*told, *(self.comparison.notes if self.comparison else ()))
+        return tuple(f"{run.run}: {note}" if several else note for run in self.runs for note in run.notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from ..pipeline.config import build
-from ..pipeline.errors import ManifestError
+from ..pipeline.errors import ManifestError, StoreError
 from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.place import parse_place
 from ..pipeline.record import RunRecord
@@ -58,7 +58,7 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
     """
     loaded = load_run(run_dir, config.checkpoint, device=str(pick_device(config.device)))
     manifest = _manifest(config, loaded.record)
-    store = FeatureStore.open(parse_place(config.store or loaded.record.store, cache=config.store_cache))
+    store = _open_store(config, loaded.record)
     keys = loaded.features_in(store)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(store.reader(key, allow_partial=True)) for name, key in keys.items()}
@@ -86,6 +86,18 @@ def examples_sha256(subject: Subject, split: str) -> str:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def _open_store(config: EvalConfig, record: RunRecord) -> FeatureStore:
+    """The store given, or the one the run read; where it is gone, what to do about it."""
+    try:
+        return FeatureStore.open(parse_place(config.store or record.store, cache=config.store_cache))
+    except StoreError as error:
+        if type(error) is not StoreError or error.remedy:
+            raise
+        made = " ".join(f"`{line}`" for line in dict.fromkeys(record.made_by.values()))
+        remedy = "say where it is now with --store" + (f", or extract it again: {made}" if made else "")
+        raise StoreError(error.problem, found=error.found, expected=error.expected, remedy=remedy) from None
 
 
 def _manifest(config: EvalConfig, record: RunRecord) -> DatasetManifest:

@@ -5,11 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ..across import Comparison, OverSeeds
 from ..layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, Column, Numbers
 from ..report import ContenderReport, Report, RunReport, Scores
-from ..tables import COMPARISON_LEGEND
+from ..tallies import COMPARED
 from .content import NOTHING, Table
 
 WORST = 5
 PERFECT = "What a head with perfect cell decisions would reach: the grid alone sets it."
+COMPARED_BY = (
+    "The heads by a paired bootstrap that draws whole episodes; the interval holds the difference, second minus first, "
+    "in 95% of the draws; p: two-sided; better: the run that is, unless no difference lies within the interval."
+)
 CHOSEN = "The best checkpoint was chosen on val."
 EVERY_FINDING = f"{FINDINGS_LEGEND} –: nothing to measure."
 
@@ -48,7 +52,7 @@ def overviews_of(report: Report) -> Iterator[Table]:
     for number, seeds in enumerate(report.seeds, start=1):
         yield _seeds(seeds, f" ({number})" if len(report.seeds) > 1 else "")
     if report.comparison:
-        yield _comparison(report.comparison)
+        yield _comparison(report.comparison, report.runs[0].task)
 
 
 def weakest(run: RunReport) -> Iterator[Table]:
@@ -96,7 +100,7 @@ def _calibration(head: ContenderReport) -> Table:
 
 def _seeds(found: OverSeeds, which: str) -> Table:
     first = next(iter(found.intervals.values()))
-    columns = [column for column in LAYOUTS[found.task].columns if column.key in first]
+    columns = [column for column in LAYOUTS[found.task].columns if column.key in first and column.form != "d"]
     rows = [
         (words(name), *(column.interval(values[column.key]) for column in columns))
         for name, values in found.intervals.items()
@@ -107,24 +111,24 @@ def _seeds(found: OverSeeds, which: str) -> Table:
     return Table(f"Over seeds, on {found.split}{which}", headings, _with_dashes(rows), notes=(note,))
 
 
-def _comparison(found: Comparison) -> Table:
-    columns = {column.key: column.heading for layout in LAYOUTS.values() for column in layout.columns}
+def _comparison(found: Comparison, task: str) -> Table:
+    headings = {column.key: column.heading for column in LAYOUTS[task].columns}
+    better = {metric.name: metric.higher_is_better for metric in COMPARED[task]}
     rows = [
         (
-            columns.get(name, words(name)),
+            headings.get(name, words(name)),
             f"{d.first:.4g}",
             f"{d.second:.4g}",
             f"{d.difference:+.4g}",
             f"{d.low:+.3g} to {d.high:+.3g}",
-            f"{d.p:.3g}",
-            "yes" if d.clear else "no",
+            f"{d.p:.2g}",
+            (found.second if (d.difference > 0) == better[name] else found.first) if d.clear else "could be chance",
         )
         for name, d in found.differences.items()
     ]
-    headings = ("metric", found.first, found.second, "difference", "95% interval", "p", "clear")
-    notes = (_sentence(COMPARISON_LEGEND), f"{found.episodes} episodes of {found.split}.", *map(_sentence, found.notes))
-    bold = frozenset((row, 3) for row, d in enumerate(found.differences.values()) if d.clear)
-    return Table("The second run against the first", headings, rows, bold=bold, notes=notes)
+    notes = (COMPARED_BY, f"{found.episodes} episodes of {found.split}.", *(f"Note: {note}." for note in found.notes))
+    columns = ("metric", found.first, found.second, "difference", "95% interval", "p", "better")
+    return Table("The second run against the first", columns, rows, notes=notes)
 
 
 def _table(
@@ -172,7 +176,3 @@ def _with_dashes(rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
 def _legend(text: str) -> str:
     """The terminal's legend as the page writes names and what was not measured."""
     return words(text).replace(" -: ", " –: ")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -84,6 +84,7 @@ def test_a_store_that_is_gone_is_one_error_of_integrity_and_nothing_is_written(t
     refused = vtt_eval(trained / "run", "--out", tmp_path / "report", "--store", tmp_path / "gone")
     assert refused.exit_code == 3
     assert "is no feature store" in refused.stderr
+    assert "say where it is now with --store" in refused.stderr
     assert refused.stdout == ""
     assert not (tmp_path / "report").exists()
 

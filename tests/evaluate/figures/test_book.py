@@ -141,7 +141,7 @@ def test_a_figure_of_another_task_is_missing_with_a_reason_and_costs_no_other(ex
 
 
 def test_a_log_that_is_gone_and_a_dataset_that_cannot_be_read_are_missing_figures(expert_runs, tmp_path):
-    frames = no_frames(DatasetError("there is no dataset at /gone", remedy="set `root`"))
+    frames = no_frames(DatasetError("there is no dataset at /gone"), remedy="set `root`")
     with opened(expert_runs, "distill") as run:
         gone = told(tmp_path, "distill")
         pages = [token_page(run, frames, gone), training_page(gone, "mse", higher_is_better=False)]
