@@ -13,7 +13,7 @@ SHOWN_OVER_SEEDS = 4
 SHORT = 16
 COMPARISON_LEGEND = (
     "comparison: of the heads, by a paired bootstrap that draws whole episodes; [95%] holds the difference, second "
-    "minus first, in 95% of the draws; p: two-sided; *: no difference lies outside that interval."
+    "minus first, in 95% of the draws; p: two-sided; *: the interval does not hold 0."
 )
 
 type Row = tuple[str, Numbers]

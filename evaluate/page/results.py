@@ -12,7 +12,7 @@ WORST = 5
 PERFECT = "What a head with perfect cell decisions would reach: the grid alone sets it."
 COMPARED_BY = (
     "The heads by a paired bootstrap that draws whole episodes; the interval holds the difference, second minus first, "
-    "in 95% of the draws; p: two-sided; better: the run that is, unless no difference lies within the interval."
+    "in 95% of the draws; p: two-sided; better: the run that is, where the interval does not hold 0."
 )
 CHOSEN = "The best checkpoint was chosen on val."
 EVERY_FINDING = f"{FINDINGS_LEGEND} –: nothing to measure."

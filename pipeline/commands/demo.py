@@ -48,7 +48,7 @@ def demo(
     recipe: Annotated[str, typer.Option(help="Training recipe.")] = "ground-world",
     steps: Annotated[int | None, typer.Option(help="Training steps, if not the recipe's.")] = None,
     random_init: Annotated[
-        bool, typer.Option("--random-init", help="Extract and train on the untrained backbone too, as a control.")
+        bool, typer.Option("--random-init", help="First extract and train on the untrained backbone, as a control.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -57,9 +57,9 @@ def demo(
     size = {"episodes": episodes, "frames": frames}
     manifest = _world(out, size, clock, progress=not as_json)
     overrides = [f"seed={seed}", *([f"steps={steps}"] if steps else []), *(["progress=false"] if as_json else [])]
-    report = _study(out, manifest, recipe, overrides, clock)
-    twin = _study(out, manifest, recipe, overrides, Clock(), twin="random") if random_init else None
-    result = _result(out, manifest, report, clock, twin)
+    twin = _study(out, manifest, recipe, overrides, Clock(), twin="random").runs[0].path if random_init else None
+    report = _study(out, manifest, recipe, overrides, clock, control=twin)
+    result = _result(out, manifest, report, clock)
     answer(result, _text(report, result), as_json)
 
 
@@ -79,8 +79,17 @@ def _world(out: Path, size: Mapping[str, int], clock: Clock, *, progress: bool) 
     return manifest
 
 
-def _study(out: Path, manifest: Path, recipe: str, overrides: list[str], clock: Clock, *, twin: str = "") -> "Report":
-    """Extract, train, evaluate; ``twin`` names another backbone's own store, run and report."""
+def _study(
+    out: Path,
+    manifest: Path,
+    recipe: str,
+    overrides: list[str],
+    clock: Clock,
+    *,
+    twin: str = "",
+    control: Path | None = None,
+) -> "Report":
+    """Extract, train, evaluate; ``twin`` names another backbone's own store, run and report, ``control`` such a run."""
     from ...evaluate.config import EvalConfig
     from ...evaluate.run import evaluate
     from ...extract.config import ExtractConfig
@@ -103,24 +112,23 @@ def _study(out: Path, manifest: Path, recipe: str, overrides: list[str], clock: 
     with clock.time("train", f"the grounding head and its controls into {run}"):
         train(build_config(recipe, overrides, store=store, manifest=str(manifest), out=run))
     with clock.time("eval", "the test episodes"):
-        return evaluate(EvalConfig((run,), run / "eval", hash_cache=hash_cache()))
+        return evaluate(EvalConfig((run,), run / "eval", random_init=control, hash_cache=hash_cache()))
 
 
-def _result(out: Path, manifest: Path, report: "Report", clock: Clock, twin: "Report | None") -> dict[str, Any]:
+def _result(out: Path, manifest: Path, report: "Report", clock: Clock) -> dict[str, Any]:
     """The one object that ``--json`` prints."""
     from ..datasets.world.checkpoints import describe
     from ..manifest import load_manifest
 
     run, data, xvla = report.runs[0], load_manifest(manifest), out / "xvla"
     scores = {contender.name: _scores(contender.scores.to_json()) for contender in run.contenders}
-    if twin is not None:
-        scores["random_init"] = _scores(twin.runs[0].head.scores.to_json())
     return {
         "seconds": clock.seconds,
         "metrics": scores.pop(run.head.name),
         "controls": scores,
         "store": str(run.store),
         "run": str(run.path),
+        "report": str(report.page),
         "figures": _figures(report, run),
         "dataset_repo_id": data.repo_id,
         "dataset_root": str(data.root),
@@ -139,14 +147,11 @@ def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(report: "Report", result: Mapping[str, Any]) -> str:
-    from ...evaluate.tables import terminal_table
+    from ...evaluate.tables import closing, terminal_table
 
     seconds = "  ".join(f"{stage} {value:.0f} s" for stage, value in result["seconds"].items())
-    lines = [terminal_table(report)]
-    if "random_init" in result["controls"]:
-        lines.append(f"untrained backbone, same head: F 0.25 {result['controls']['random_init']['f025']:.3f}\n")
-    lines += ["figures:", *(f"  {figure}" for figure in result["figures"])]
-    return "\n".join([*lines, f"run:   {result['run']}", f"store: {result['store']}", f"time:  {seconds}"])
+    lines = [terminal_table(report), closing(report)]
+    return "\n".join([*lines, f"run:    {result['run']}", f"store:  {result['store']}", f"time:   {seconds}"])
 
 
 def _figures(report: "Report", run: "RunReport") -> list[str]:
