@@ -1,5 +1,6 @@
 """What a run cost, as the page shows it."""
 
+from ...pipeline.words import counted
 from ..report import RunReport
 from .content import Fact, Facts, Item, Table
 from .cost import UNKNOWN, Cost, Extraction, readable_seconds, size
@@ -40,7 +41,7 @@ def _evaluation_rows(run: RunReport) -> list[tuple[str, ...]]:
     judged = [scores for scores in (run.head.scores, run.head.val) if scores]
     rows = f"{sum(scores.rows for scores in judged):,}"
     told = {"judge": (f"evaluate, {run.split} and val" if run.head.val else f"evaluate, {run.split}", rows, run.device)}
-    told["draw"] = (f"draw {len(run.figures)} figures", "–", "cpu")
+    told["draw"] = (f"draw {counted(len(run.figures), 'figure')}", "–", "cpu")
     return [
         (told[part][0], readable_seconds(seconds), told[part][1], "–", told[part][2])
         for part, seconds in run.seconds.items()
