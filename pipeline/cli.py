@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from .commands import bench, demo, doctor, push, stages, store, sweep, weights, world
+from .commands import bench, demo, doctor, predict, push, stages, store, sweep, weights, world
 from .commands.options import show_warnings
 from .errors import MachineError, VisualThoughtError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 demo.register(app)
 stages.register(app)
 sweep.register(app)
+predict.register(app)
 push.register(app)
 doctor.register(app)
 app.add_typer(world.app, name="world")
