@@ -163,7 +163,7 @@ def predict_episode(
             sinks.append(stack.enter_context(open_video(out, scene.source.fps, film.size)))
         if rerun is not None:
             sinks.append(stack.enter_context(open_rerun(rerun, scene, loaded)))
-        show(scene, answers, truths, film, sinks, clock)
+        show(scene, answers, truths, film, sinks, clock=clock)
     return EpisodeAnswer(
         episode=scene.episode,
         camera=scene.camera,

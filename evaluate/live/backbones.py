@@ -5,6 +5,7 @@ that moved is named anew. Before any weight is loaded, what the checkpoint would
 compared with the run's.
 """
 
+import itertools
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,9 @@ class Caches(NamedTuple):
     hub: Path | None = None
 
 
+NO_CACHES = Caches()
+
+
 class Maker(NamedTuple):
     """A backbone whose weights were found, and what it is to make: the record's feature names -> what they are."""
 
@@ -43,7 +47,7 @@ def find_makers(
     *,
     given: Sequence[str] = (),
     frame_size: tuple[int, int] | None = None,
-    caches: Caches = Caches(),
+    caches: Caches = NO_CACHES,
 ) -> tuple[Maker, ...]:
     """The backbones that make a run's features exactly as the run had them; loads no weight.
 
@@ -74,7 +78,7 @@ def find_makers(
     )
 
 
-def load_maker(maker: Maker, *, device: torch.device, caches: Caches = Caches()) -> Backbone:
+def load_maker(maker: Maker, *, device: torch.device, caches: Caches = NO_CACHES) -> Backbone:
     """Load one backbone for its features alone. Raises WeightsError for weights that are damaged."""
     load = find_backbone(maker.backbone.kind).load
     specs = list(maker.specs.values())
@@ -88,8 +92,8 @@ def recorded_backbones(command: str) -> Iterator[BackboneConfig]:
         words = shlex.split(command)
     except ValueError:
         return
-    revision = next((value for flag, value in zip(words, words[1:], strict=False) if flag == "--revision"), None)
-    for flag, word in zip(words, words[1:], strict=False):
+    revision = next((value for flag, value in itertools.pairwise(words) if flag == "--revision"), None)
+    for flag, word in itertools.pairwise(words):
         if flag == "--backbone":
             found = parse_backbone(word)
             yield replace(found, revision=found.revision or revision)
@@ -204,5 +208,5 @@ def _require_same(name: str, expected: FeatureSpec, found: FeatureSpec, backbone
         f"{backbone.checkpoint} does not make the feature {name} that the run was trained on",
         found=differences(found.to_json()["compute"], expected.to_json()["compute"]),
         expected=f"fingerprint {expected.fingerprint[:16]}; each line above is found != expected",
-        remedy=f"name the checkpoint that the run's features were extracted with: --backbone {backbone.kind}=CHECKPOINT",
+        remedy=f"name the checkpoint that made the run's features: --backbone {backbone.kind}=CHECKPOINT",
     )

@@ -15,7 +15,7 @@ from ...extract.backbones.base import Backbone
 from ...extract.preprocess import preprocess
 from ...pipeline.record import RunRecord
 from ...pipeline.spec import FeatureSpec
-from .backbones import Caches, Maker, find_makers, load_maker
+from .backbones import NO_CACHES, Caches, Maker, find_makers, load_maker
 
 type Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -45,7 +45,7 @@ class LiveFeatures:
     device: torch.device
 
     @classmethod
-    def load(cls, makers: Sequence[Maker], *, device: torch.device, caches: Caches = Caches()) -> Self:
+    def load(cls, makers: Sequence[Maker], *, device: torch.device, caches: Caches = NO_CACHES) -> Self:
         """Load the weights. Raises WeightsError if they are damaged."""
         return cls(tuple((maker, load_maker(maker, device=device, caches=caches)) for maker in makers), device)
 
@@ -85,7 +85,7 @@ def open_live(
     given: Sequence[str] = (),
     device: torch.device,
     frame_size: tuple[int, int] | None = None,
-    caches: Caches = Caches(),
+    caches: Caches = NO_CACHES,
 ) -> LiveFeatures:
     """Find, compare and load what makes a run's features; errors as of :func:`find_makers`."""
     makers = find_makers(record, names, given=given, frame_size=frame_size, caches=caches)

@@ -3,6 +3,7 @@
 What stays the same through a film is drawn once; of each frame only the picture and the cursor are drawn anew.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from ..figures.canvas import FAINT, GREEN, HEAT, INK, SKY, VERMILION, mark_simulated, new_figure
+from ..figures.canvas import DPI, FAINT, GREEN, HEAT, INK, SKY, VERMILION, mark_simulated, new_figure
 from ..figures.panel import HALO, Panel, draw_panel
 from .pointing import THRESHOLD
 
@@ -149,7 +150,7 @@ def _draw_chart(axes: Axes, scores: Sequence[float], fps: float, phases: Sequenc
 def _runs(phases: Sequence[str]) -> list[tuple[int, int, str]]:
     """(first, behind the last, phase) of every run of one phase that has a name."""
     borders = [0, *(at for at in range(1, len(phases)) if phases[at] != phases[at - 1]), len(phases)]
-    return [(a, b, phases[a]) for a, b in zip(borders, borders[1:], strict=False) if a < b and phases[a]]
+    return [(a, b, phases[a]) for a, b in itertools.pairwise(borders) if a < b and phases[a]]
 
 
 def _key() -> list[Patch | Line2D]:
@@ -173,6 +174,4 @@ def _key() -> list[Patch | Line2D]:
 
 def _even(height_in: float) -> float:
     """The height at which both sides of the figure are an even number of pixels."""
-    from ..figures.canvas import DPI
-
     return 2 * round(height_in * DPI / 2) / DPI

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ...pipeline.errors import ConfigError, DatasetError
 from ...train.loaded import LoadedRun
 from ..figures.overlay import draw_overlay
+from ..figures.panel import Panel
 from .backbones import Caches
 from .features import Clock, LiveFeatures, Picture, open_live
 from .places import one_step, require_new
@@ -100,7 +101,8 @@ def predict_picture(
         (found,) = point(loaded, rows, (frame.shape[0], frame.shape[1]))
     if save is not None:
         with clock.stage("draw"):
-            _draw(loaded, frame, image, instruction, found, save)
+            panel = found.panel(frame, f"{image.name} · score {found.score:.2f}")
+            _draw(loaded, panel, instruction, save)
     return PictureAnswer(image, instruction, found, clock.seconds, load_s, str(live.device), save)
 
 
@@ -169,9 +171,7 @@ def _rgb(image: Image.Image, path: Path) -> Picture:
     return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def _draw(loaded: LoadedRun, frame: Picture, image: Path, instruction: str, found: Pointing, save: Path) -> None:
-    outcome = f"score {found.score:.2f}"
-    panel = found.panel(frame, f"{image.name} · {outcome}")
+def _draw(loaded: LoadedRun, panel: Panel, instruction: str, save: Path) -> None:
     run = f"Run {loaded.run_dir.resolve().name}, step {loaded.head.step}, backbone and head live."
     with one_step(save) as unfinished:
         draw_overlay([panel], unfinished, title=f"“{instruction}”", caption=run, simulated=False)

@@ -85,6 +85,7 @@ def show(
     truths: dict[int, Truth],
     film: Film,
     sinks: Sequence[Sink],
+    *,
     clock: Clock,
 ) -> None:
     """Draw every frame and hand it to the sinks."""

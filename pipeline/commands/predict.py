@@ -72,7 +72,7 @@ def bench_the_prediction(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Latency of one picture and instruction, stage by stage, with an X-VLA of the published size and random weights."""
+    """Latency of one picture and instruction by stage: an X-VLA of the published size with random weights."""
     from ...evaluate.live.bench import bench_predict
 
     found = bench_predict(folder or Path.cwd(), tiny=tiny, rounds=rounds, device=device)
