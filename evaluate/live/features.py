@@ -54,6 +54,10 @@ class LiveFeatures:
         """What every feature is."""
         return {name: spec for maker, _ in self.makers for name, spec in maker.specs.items()}
 
+    def only(self, name: str) -> "LiveFeatures":
+        """The backbone that makes one feature, alone."""
+        return LiveFeatures(tuple(pair for pair in self.makers if name in pair[0].specs), self.device)
+
     @torch.inference_mode()
     def rows(
         self, frames: Sequence[Picture], instructions: Sequence[str], clock: Clock | None = None

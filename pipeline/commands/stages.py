@@ -10,6 +10,7 @@ from .options import JsonFlag, answer, hash_cache, lerobot_home, named, store_ca
 from .push import Private, PushTo
 
 if TYPE_CHECKING:
+    from ...evaluate.config import EvalConfig
     from ...train.checkpoint import Checkpoint
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -207,6 +208,15 @@ def evaluate(
     manifest: Annotated[str | None, typer.Option(help="The data manifest, if it moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="The dataset's folder, for pictures, if it moved.")] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
+    parity: Annotated[
+        int | None,
+        typer.Option(help="Instead: make the rows of so many random examples again with the live backbone, compare."),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(help="With --parity: KIND=CHECKPOINT, where the backbone's weights are, if they moved."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Evaluate runs with their controls, from run folders and the store alone; print the table."""
@@ -227,9 +237,29 @@ def evaluate(
         "figures": figures,
         "hash_cache": str(hash_cache()),
         "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
+        "device": device,
     }
-    report = run_evaluate(build(EvalConfig, values, source="vtt eval"))
+    config = build(EvalConfig, values, source="vtt eval")
+    if parity is not None or backbone:
+        _compare_live(config, parity, backbone or [], as_json)
+        return
+    report = run_evaluate(config)
     answer(report.to_json(), terminal_table(report), as_json)
+
+
+def _compare_live(config: "EvalConfig", rows: int | None, backbones: list[str], as_json: bool) -> None:
+    """``vtt eval RUN --parity N``: print the comparison; exit code 3 when a feature is outside its tolerance."""
+    from ...evaluate.live.backbones import Caches
+    from ...evaluate.live.parity import parity
+
+    if rows is None:
+        raise ConfigError("--backbone belongs to --parity", remedy="add --parity 32")
+    if len(config.runs) != 1:
+        raise ConfigError("--parity compares one run", found=[str(run) for run in config.runs])
+    found = parity(config, config.runs[0], rows=rows, backbones=backbones, caches=Caches(hash_cache()))
+    answer(found.to_json(), found.render(), as_json)
+    if not found.holds:
+        raise typer.Exit(VisualThoughtError.exit_code)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
