@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from torch import Tensor
 
 from ...pipeline.config import build
@@ -22,7 +21,7 @@ from ...train.loaded import LoadedRun
 from .cached import cached_rows
 from .features import Clock, LiveFeatures, Picture
 from .picture import needed_features, require_instruction
-from .pointing import Pointing, Truth, point
+from .pointing import Pointing, Truth, point, require_grounding
 
 FRAMES_AT_ONCE = 16
 
@@ -169,9 +168,9 @@ def _truth(row: Mapping[str, object]) -> Truth:
 
 
 def _point(loaded: LoadedRun, rows: Mapping[str, Tensor], scene: Scene, clock: Clock) -> list[Pointing]:
-    device = next(loaded.model.parameters()).device
-    with clock.stage("head"), torch.inference_mode():
-        return point(loaded, {name: values.to(device) for name, values in rows.items()}, scene.size)
+    task, device = require_grounding(loaded), clock.device
+    with clock.stage("head"):
+        return point(task, loaded.model, {name: values.to(device) for name, values in rows.items()}, scene.size)
 
 
 def _timed[T](clock: Clock, stage: str, items: Iterator[T]) -> T | None:

@@ -28,6 +28,8 @@ from .tolerance import Tolerance, tolerance_of
 
 SEED = 20260522
 FRAMES_AT_ONCE = 16
+READ_BY_HEADS = frozenset({"z", "r"})
+"""What heads read; what their answers are compared with stays as it is stored."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def parity(
         stored = {name: read_rows(reader, drawn[name].rows) for name, reader in subject.inputs.readers.items()}
         made = {name: _make(name, drawn[name].table, live, frames) for name in drawn}
         kept = {name: _through(values, subject, name) for name, values in made.items()}
-        teachers = {name: kept[name] if name in _read_by_head(subject) else values for name, values in stored.items()}
+        live_rows = {name: kept[name] if name in READ_BY_HEADS else values for name, values in stored.items()}
         return Parity(
             run=run_dir,
             seed=seed,
@@ -182,7 +184,7 @@ def parity(
             features=tuple(_compare(subject, name, drawn[name], stored[name], kept[name]) for name in drawn),
             best_by=subject.task.best_by,
             stored=_metrics(subject, numbers, stored, device),
-            live=_metrics(subject, numbers, teachers, device),
+            live=_metrics(subject, numbers, live_rows, device),
         )
 
 
@@ -298,11 +300,6 @@ def _differences(
     relative = np.divide(moved, size, out=np.where(moved > 0, np.inf, 0.0), where=size > 0)
     by_row = [values.reshape(len(x), -1) for values in (cosines(a, b), moved, relative)]
     return by_row[0].min(axis=1), by_row[1].max(axis=1), by_row[2].max(axis=1)
-
-
-def _read_by_head(subject: Subject) -> frozenset[str]:
-    """The features that the head reads; what it is compared with stays as it is stored."""
-    return frozenset(name for name in subject.inputs.readers if name in ("z", "r"))
 
 
 @torch.inference_mode()

@@ -93,16 +93,18 @@ def predict_picture(
         DatasetError: a file that is no picture.
     """
     check_request(image, instruction, save)
+    task = require_grounding(loaded)
     clock = Clock(live.device)
     with clock.stage("decode"):
         frame = read_picture(image)
     rows = live.rows([frame], [instruction], clock)
     with clock.stage("head"):
-        (found,) = point(loaded, rows, (frame.shape[0], frame.shape[1]))
+        (found,) = point(task, loaded.model, rows, (frame.shape[0], frame.shape[1]))
     if save is not None:
         with clock.stage("draw"):
+            caption = f"Run {loaded.run_dir.resolve().name}, step {loaded.head.step}, backbone and head live."
             panel = found.panel(frame, f"{image.name} · score {found.score:.2f}")
-            _draw(loaded, panel, instruction, save)
+            draw_answer(panel, f"“{instruction}”", caption, save, simulated=False)
     return PictureAnswer(image, instruction, found, clock.seconds, load_s, str(live.device), save)
 
 
@@ -171,7 +173,7 @@ def _rgb(image: Image.Image, path: Path) -> Picture:
     return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def _draw(loaded: LoadedRun, panel: Panel, instruction: str, save: Path) -> None:
-    run = f"Run {loaded.run_dir.resolve().name}, step {loaded.head.step}, backbone and head live."
+def draw_answer(panel: Panel, title: str, caption: str, save: Path, *, simulated: bool) -> None:
+    """Write the drawn answer as a PNG, in one step."""
     with one_step(save) as unfinished:
-        draw_overlay([panel], unfinished, title=f"“{instruction}”", caption=run, simulated=False)
+        draw_overlay([panel], unfinished, title=title, caption=caption, simulated=simulated)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...pipeline.errors import ConfigError, WeightsError
 from ...pipeline.geometry import FrameGeometry
@@ -109,27 +109,27 @@ def require_grounding(loaded: LoadedRun) -> GroundTask:
 
 
 @torch.inference_mode()
-def point(loaded: LoadedRun, rows: Mapping[str, Float[Tensor, "b *shape"]], size: tuple[int, int]) -> list[Pointing]:
-    """What the run's head says about rows of its features, exactly as an evaluation reads it.
+def point(
+    task: GroundTask, model: nn.Module, rows: Mapping[str, Float[Tensor, "b *shape"]], size: tuple[int, int]
+) -> list[Pointing]:
+    """What a head says about rows of its features, exactly as an evaluation reads it.
 
     Args:
-        loaded: a run of the grounding task.
+        task: the head's task.
+        model: the head in eval mode.
         rows: ``z`` (b, tokens, d) and, where the head refines, ``r`` (b, rows, columns, c).
         size: (height, width) of the frames.
 
     Raises:
-        ConfigError: a run of another task.
         WeightsError: answers that are not finite.
     """
-    task, grounder = require_grounding(loaded), cast(Grounder, loaded.model)
+    grounder = cast(Grounder, model)
     reading = grounder.read(rows["z"])
     candidates = top_candidates(reading.coarse, grounder.num_candidates)
     scores = grounder.refine(reading, rows.get("r"), candidates)
     found = predict(scores, task.shapes.layout.grid, task.shapes.input_size)
     if not torch.isfinite(reading.coarse).all():
-        raise WeightsError(
-            f"{loaded.head.path}: the head's answers are not finite numbers", remedy="use another checkpoint"
-        )
+        raise WeightsError("the head's answers are not finite numbers", remedy="use another checkpoint")
     relevance = torch.sigmoid(reading.coarse.double()).cpu().numpy()  # (b, cells)
     return [_pointing(task, relevance[row], found, row, size) for row in range(len(relevance))]
 

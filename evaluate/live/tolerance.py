@@ -8,13 +8,13 @@ compute cosine    abs    reason
 ======= ========= ====== =====================================================================================
 fp32    1 - 1e-5  1e-3   one rounding is 2^-24 = 6e-8 of a number; sums over 1000 channels through 30 layers
                          make some 1e-5 of it, and single channels ten times that
-bf16    1 - 5e-3  1/16   one rounding is 2^-9 of a number; 30 layers of flipped roundings add up like a random
-                         walk to √30 · 2^-8 = 2% of a token, single channels to three times that. A cosine of
-                         1 - 5e-3 is 10% of a token, far below another frame's or another instruction's
+bf16    1 - 1e-3  1/16   one rounding is 2^-9 of a number; 30 layers of flipped roundings add up like a random
+                         walk to √30 · 2^-8 = 2% of a token, a cosine of 1 - 2e-4, the worst of thousands of
+                         tokens to twice that; single channels to three times as much
 ======= ========= ====== =====================================================================================
 
-A storage tier adds what its own rounding may move: nothing for fp32, one step 2^-8 for bf16, one step 2/127 for int8,
-whose sixteenth of a token's numbers may be small against its largest: 5e-3 more in the cosine.
+A storage tier adds what its own rounding may move: nothing for fp32, one step 2^-8 for bf16, two steps of 1/127 for
+int8, whose steps are coarse for a token with one large number: 1e-3 more in the cosine.
 
 ``abs`` is in units of the largest number in the stored row's token, because that is what roundings are measured by.
 """
@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass
 
 from ...pipeline.spec import FeatureSpec
 
-COSINE = {"fp32": 1e-5, "bf16": 5e-3}
+COSINE = {"fp32": 1e-5, "bf16": 1e-3}
 ABSOLUTE = {"fp32": 1e-3, "bf16": 1 / 16}
-TIER_COSINE = {"fp32": 0.0, "bf16": 1e-5, "int8": 5e-3}
+TIER_COSINE = {"fp32": 0.0, "bf16": 1e-5, "int8": 1e-3}
 TIER_ABSOLUTE = {"fp32": 0.0, "bf16": 2**-8, "int8": 2 / 127}
 
 
