@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...pipeline.errors import ConfigError
+from ...pipeline.errors import ConfigError, StoreError
 from ...pipeline.metrics.grounding import hits
 from ...pipeline.place import Place
 from ...pipeline.store import FeatureStore
@@ -154,7 +154,7 @@ def predict_episode(
         answers = answer_live(loaded, scene, live, clock)
     else:
         assert not isinstance(answering, LiveFeatures)
-        answers = answer_cached(loaded, scene, FeatureStore.open(answering), clock)
+        answers = answer_cached(loaded, scene, _open_store(answering), clock)
     truths, note = truths_of(scene)
     film = make_film(scene, answers, truths)
     with ExitStack() as stack:
@@ -176,6 +176,15 @@ def predict_episode(
         notes=(note,) if note else (),
         files=tuple(path for path in (out, rerun) if path is not None),
     )
+
+
+def _open_store(place: Place) -> FeatureStore:
+    """The store; its error says that the backbone can answer without one."""
+    try:
+        return FeatureStore.open(place)
+    except StoreError as error:
+        remedy = "say where the store is now with --store, or add --live: the backbone then answers"
+        raise StoreError(error.problem, found=error.found, expected=error.expected, remedy=remedy) from None
 
 
 def judge(answers: Sequence[Pointing], truths: Mapping[int, Truth]) -> Judged:

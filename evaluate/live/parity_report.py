@@ -87,7 +87,8 @@ class Parity:
         title = (
             f"{self.run.resolve().name}: {self.examples} examples of {self.split}, the backbone live on {self.device}"
         )
-        head = f"  {'feature':<12}{'compute':<9}{'stored':<8}{'worst cosine':<24}{'worst |Δ|':<12}{'of its token':<22}equal"
+        head = f"  {'feature':<12}{'compute':<9}{'stored':<8}{'worst cosine':<24}{'worst |Δ|':<12}"
+        head += f"{'of its token':<22}equal"
         before, after = self.stored[self.best_by], self.live[self.best_by]
         change = f"  {self.best_by} of the head on these: {before:.4f} from the store, {after:.4f} live"
         verdict = "  within tolerance" if self.holds else "  OUTSIDE tolerance: " + "; ".join(self._faults())
@@ -101,4 +102,5 @@ class Parity:
 def _line(one: FeatureParity) -> str:
     cosine = f"{one.cosine:.7f} (≥ {one.tolerance.cosine:.5f})"
     share = f"{one.relative:.5f} (≤ {one.tolerance.absolute:.4f})"
-    return f"  {one.key:<12}{one.dtype:<9}{one.tier:<8}{cosine:<24}{one.absolute:<12.3g}{share:<22}{one.equal} of {one.rows}"
+    start = f"  {one.key:<12}{one.dtype:<9}{one.tier:<8}{cosine:<24}{one.absolute:<12.3g}"
+    return f"{start}{share:<22}{one.equal} of {one.rows}"

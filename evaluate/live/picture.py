@@ -104,7 +104,9 @@ def predict_picture(
         with clock.stage("draw"):
             caption = f"Run {loaded.run_dir.resolve().name}, step {loaded.head.step}, backbone and head live."
             panel = found.panel(frame, f"{image.name} · score {found.score:.2f}")
-            draw_answer(panel, f"“{instruction}”", caption, save, simulated=False)
+            draw_answer(
+                panel, f"“{instruction}”", caption, save, simulated=loaded.record.manifest.get("simulated") is True
+            )
     return PictureAnswer(image, instruction, found, clock.seconds, load_s, str(live.device), save)
 
 
@@ -162,7 +164,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def _rgb(image: Image.Image, path: Path) -> Picture:
-    opaque = image.mode == "RGBA" and image.getextrema()[3] == (255, 255)
+    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
     if image.mode not in MODES and not opaque:
         raise DatasetError(
             f"{path} has colours that would have to be guessed",

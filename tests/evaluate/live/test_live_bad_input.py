@@ -156,7 +156,8 @@ def test_a_damaged_frame_leaves_no_half_film(lab, tmp_path, refused):
     root = shutil.copytree(lab.dataset, tmp_path / "dataset")
     for path in root.glob("videos/*main/**/*.mp4"):
         data = bytearray(path.read_bytes())
-        data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+        start = data.index(b"mdat") + 4
+        data[start : start + len(data) // 2] = bytes(len(data) // 2)
         path.write_bytes(data)
     words = [lab.run, INSTRUCTION, "--episode", 2, "--out", tmp_path / "clip.mp4", "--root", root]
     refused(words, 3, "episode 2, camera main")

@@ -1,5 +1,6 @@
 """Answers now are the answers from the cache; films and pictures show them."""
 
+import itertools
 import json
 
 import av
@@ -97,7 +98,7 @@ def test_the_point_lies_in_its_sub_cell_and_the_sub_cell_in_a_coarse_cell(lab, l
         left, top, right, bottom = answer.sub_cell
         assert (left + right) / 2 == pytest.approx(answer.point[0])
         assert (top + bottom) / 2 == pytest.approx(answer.point[1])
-        assert any(a <= left and right <= b for a, b in zip(answer.column_edges, answer.column_edges[1:], strict=False))
+        assert any(a <= left and right <= b for a, b in itertools.pairwise(answer.column_edges))
         assert right - left == pytest.approx((answer.column_edges[1] - answer.column_edges[0]) / 2)
 
 
@@ -115,7 +116,7 @@ def test_a_film_has_every_frame_of_the_episode_at_the_datasets_rate(lab, tmp_pat
         frames = list(container.decode(video=0))
     assert [round(float(frame.pts * frame.time_base) * 15, 6) for frame in frames] == list(range(10))
     pictures = [frame.to_ndarray(format="rgb24").astype(int) for frame in frames]
-    assert all(np.abs(a - b).max() > 60 for a, b in zip(pictures, pictures[1:], strict=False))
+    assert all(np.abs(a - b).max() > 60 for a, b in itertools.pairwise(pictures))
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
