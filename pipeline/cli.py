@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from .commands import bench, demo, doctor, push, stages, store, sweep, tables, weights, world
+from .commands import bench, demo, doctor, evaluate, predict, push, stages, store, sweep, tables, weights, world
 from .commands.options import show_warnings
 from .errors import MachineError, VisualThoughtError
 
@@ -29,8 +29,10 @@ app = typer.Typer(
 )
 demo.register(app)
 stages.register(app)
+evaluate.register(app)
 sweep.register(app)
 tables.register(app)
+predict.register(app)
 push.register(app)
 doctor.register(app)
 app.add_typer(world.app, name="world")

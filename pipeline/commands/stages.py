@@ -1,4 +1,4 @@
-"""``vtt extract``, ``vtt train``, ``vtt eval``: the three stages."""
+"""``vtt extract`` and ``vtt train``: the stages that make things."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError, VisualThoughtError
-from .options import JsonFlag, answer, hash_cache, lerobot_home, named, store_cache, store_place
+from .options import JsonFlag, answer, hash_cache, lerobot_home, named, store_place
 from .push import Private, PushTo
 
 if TYPE_CHECKING:
@@ -16,10 +16,9 @@ OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the three stages to the command line."""
+    """Add both stages to the command line."""
     app.command("extract")(extract)
     app.command("train", context_settings=OVERRIDES)(train)
-    app.command("eval")(evaluate)
 
 
 def extract(
@@ -196,60 +195,6 @@ def _answer_and_push(done: "Checkpoint", repo: str, *, private: bool, dry_run: b
         answer(done.to_json() | {"push": {"error": str(error)}}, done.render(), as_json)
         raise
     answer(done.to_json() | {"push": pushed.to_json()}, f"{done.render()}\n{pushed.render()}", as_json)
-
-
-def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    out: Annotated[Path | None, typer.Option(help="Where the report goes; default: RUN/eval.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
-    store: Annotated[str | None, typer.Option(help="The feature store, if it moved: a folder or a URL.")] = None,
-    manifest: Annotated[str | None, typer.Option(help="The data manifest, if it moved.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The dataset's folder, for pictures, if it moved.")] = None,
-    figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Of two runs: by how much the second is better, by paired bootstrap.")
-    ] = False,
-    random_init: Annotated[
-        Path | None,
-        typer.Option(help="A run of the same recipe on features of an untrained backbone, as a control."),
-    ] = None,
-    random_init_store: Annotated[str | None, typer.Option(help="Its store, if it moved.")] = None,
-    threshold: Annotated[float, typer.Option(help="A cell is relevant from this score on (grounding).")] = 0.5,
-    precision: Annotated[str, typer.Option(help="fp32, bf16, or run: as the run validated itself.")] = "run",
-    batch_size: Annotated[int, typer.Option(help="Examples a batch; changes no number beyond rounding.")] = 128,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
-    as_json: JsonFlag = False,
-) -> None:
-    """Evaluate runs with their controls, from run folders and the store alone; print the table, write report.html."""
-    from ...evaluate.config import EvalConfig
-    from ...evaluate.run import evaluate as run_evaluate
-    from ...evaluate.tables import closing, terminal_table
-    from ..config import build
-
-    values = {
-        "runs": [str(run) for run in runs],
-        "out": str(out or runs[0] / "eval"),
-        "split": split,
-        "checkpoint": checkpoint,
-        "store": store and store_place(store),
-        "store_cache": str(store_cache()),
-        "manifest": manifest,
-        "root": root and str(root),
-        "figures": figures,
-        "compare": compare,
-        "random_init": random_init and str(random_init),
-        "random_init_store": random_init_store and store_place(random_init_store),
-        "threshold": threshold,
-        "precision": precision,
-        "batch_size": batch_size,
-        "device": device,
-        "hash_cache": str(hash_cache()),
-        "lerobot_home": str(lerobot_home()) if lerobot_home() else None,
-    }
-    report = run_evaluate(build(EvalConfig, values, source="vtt eval"))
-    told = {"report": str(report.page), "missing": list(report.missing)}
-    answer(report.to_json() | told, f"{terminal_table(report)}\n{closing(report)}", as_json)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
