@@ -20,5 +20,6 @@ def test_a_death_at_any_operation_on_hdf5_leaves_what_the_next_run_finishes(tmp_
     assert operations("link", tmp_path / "store", "hdf5", "exit")[0] > 60
 
 
+@pytest.mark.slow
 def test_so_it_is_where_files_can_only_be_renamed(tmp_path):
     assert min(operations("rename", tmp_path / "store", "zarr", "lost", "exit")) > 60
