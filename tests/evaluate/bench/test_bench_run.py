@@ -98,6 +98,7 @@ def test_a_disk_that_is_full_on_the_way_is_named_and_left_as_it_was(tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_and_leaves_nothing(tmp_path):
     script = Path(__file__).parent / "benching.py"
     with subprocess.Popen(

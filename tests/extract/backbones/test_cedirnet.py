@@ -192,6 +192,7 @@ def test_without_a_localiser_the_one_made_by_hand_is_used(checkpoint, tmp_path):
     assert model.decode(maps)[0].xy.tolist() == [[60.0, 40.0]]
 
 
+@pytest.mark.slow
 def test_a_localiser_without_running_statistics_is_refused_until_another_is_given(checkpoint, published, tmp_path):
     bare = {k: v for k, v in checkpoint[1]["center_model_state_dict"].items() if "running" not in k}
     torch.save(checkpoint[1] | {"center_model_state_dict": bare}, tmp_path / "bare.pth")

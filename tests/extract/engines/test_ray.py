@@ -20,6 +20,7 @@ ACTOR = "ray::Extractor"
 
 
 @needs_ray
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_two_actors_of_which_one_is_killed_make_the_store_of_one_process(

@@ -12,7 +12,7 @@ from visual_thought.pipeline.store import FeatureStore
 from . import hostile_json, hostile_parts  # noqa: F401 - they list their cases
 from .hostile import CASES, Hostile, honest
 from .processes import run
-from .toys import FORMAT_NAMES, files_below, filled_store, read_all
+from .toys import files_below, filled_store, read_all
 
 NOT_MUCH = 400 << 20
 REFUSING = ("read", "frames", "listing", "verify", "write")
@@ -38,7 +38,7 @@ def read_since(folder):
     return [path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_atime > 0]
 
 
-@pytest.fixture(scope="module", params=FORMAT_NAMES)
+@pytest.fixture(scope="module", params=["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
 def tried(request, tmp_path_factory):
     """How every way into every store ended."""
     root = tmp_path_factory.mktemp("hostile")

@@ -16,8 +16,8 @@ def kill(path, store_format, count):
 
 
 @pytest.mark.parametrize("store_format", FORMAT_NAMES)
-def test_two_hundred_killed_writers_lose_nothing_and_the_next_one_finishes(tmp_path, store_format):
-    kill(tmp_path / "store", store_format, 200)
+def test_eighty_killed_writers_lose_nothing_and_the_next_one_finishes(tmp_path, store_format):
+    kill(tmp_path / "store", store_format, 80)
 
 
 @pytest.mark.slow

@@ -224,7 +224,7 @@ def run(store_format, examples):
     )
 
 
-@pytest.mark.parametrize("store_format", FORMAT_NAMES)
+@pytest.mark.parametrize("store_format", ["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
 def test_a_store_in_random_hands_keeps_its_numbers(store_format):
     run(store_format, 12)
 

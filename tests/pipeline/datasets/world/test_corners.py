@@ -206,6 +206,7 @@ def test_training_writes_the_authors_files_and_what_the_converter_makes_of_them(
         write_cedirnet(out, pretrained=True, seed=1, config=SHORT, sizes=FEW, workers=0)
 
 
+@pytest.mark.slow
 def test_the_published_detector_needs_the_localisers_own_file(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     published = tmp_path / "published"
     save_published(published, untrained(seed=0))
