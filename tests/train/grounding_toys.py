@@ -128,6 +128,21 @@ def make_dataset(folder: Path, *, episodes: int = 6, frames: int = 12, tier: str
     write_manifest(folder)
 
 
+SHORT_RECIPE = {
+    "task": "ground",
+    "features": {"z": "z", "r": "r"},
+    "decoder": {"dim": 16, "num_layers": 1, "num_heads": 2},
+    "head": {"dim": 16, "candidates": 3, "num_heads": 2},
+    "optimizer": {"lr": 1e-3},
+    "steps": 2,
+    "batch_size": 8,
+    "loader": {"threads": 1},
+    "device": "cpu",
+    "tensorboard": False,
+    "progress": False,
+}
+"""Two steps, as a recipe's file says them."""
+
 RECIPE = {
     "task": "ground",
     "features": {"z": "z", "r": "r"},

@@ -11,7 +11,6 @@ RUN is a finished run of STEPS steps on TOYS. In copies of it,
     train   so is a training, which is resumed until it is done, into COPIES/killed
 """
 
-import errno
 import json
 import os
 import random
@@ -26,6 +25,9 @@ import torch
 from grounding_toys import config_for
 from safetensors.torch import load_file
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from spoiler import DEAD, Spoiler
+
 from visual_thought.pipeline.errors import MachineError
 from visual_thought.pipeline.store.system import SYSTEM
 from visual_thought.train.bounds import fault
@@ -34,9 +36,6 @@ from visual_thought.train.config import OptimizerConfig
 from visual_thought.train.loaded import load_run
 from visual_thought.train.optimizer import make_optimizer, named_trainable
 from visual_thought.train.run import train
-
-DEAD = 9
-CODES = {"full": errno.ENOSPC, "lost": errno.EIO}
 
 
 class Saver:
@@ -70,11 +69,11 @@ def saved(run: Path) -> tuple[int, int]:
     return int(paths[0].name), int(paths[1].name)
 
 
-class Faults:
-    """Counts the operations of a save below ``root`` and spoils the k-th; ``k`` = 0 spoils none."""
+class Faults(Spoiler):
+    """The operations of a save below ``root``."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.fault, self.k, self.seen, self.names = str(root), "none", 0, 0, set()
+        super().__init__(str(root))
         for name in ("open", "mkdir", "symlink"):
             setattr(os, name, self.below_root(name, getattr(os, name)))
         for name in ("write", "fsync", "rename"):
@@ -89,25 +88,6 @@ class Faults:
             return (spoilt if below and not reads else call)(path, *rest, **options)
 
         return either
-
-    def spoilt(self, name: str, call: Callable) -> Callable:
-        def spoilt_call(*arguments, **options):
-            self.seen, self.names = self.seen + 1, self.names | {name}
-            late = self.fault == "full" and 0 < self.k < self.seen
-            if self.seen != self.k and not late:
-                return call(*arguments, **options)
-            if self.fault == "exit":
-                os._exit(DEAD)
-            if self.fault == "lost":
-                done = call(*arguments, **options)
-                if name == "open":
-                    os.close(done)
-            raise OSError(CODES[self.fault], os.strerror(CODES[self.fault]))
-
-        return spoilt_call
-
-    def begin(self, fault: str, k: int) -> None:
-        self.fault, self.k, self.seen = fault, k, 0
 
 
 def forked(call: Callable[[], None]) -> int:

@@ -6,6 +6,9 @@ import pytest
 import torch
 import yaml
 from grounding_toys import (
+    SHORT_RECIPE as RECIPE,
+)
+from grounding_toys import (
     frame_rows,
     label_rows,
     query_rows,
@@ -24,20 +27,6 @@ from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.tensors import encode
 from visual_thought.train.features import USUAL
 from visual_thought.train.tasks.ground import GroundTask
-
-RECIPE = {
-    "task": "ground",
-    "features": {"z": "z", "r": "r"},
-    "decoder": {"dim": 16, "num_layers": 1, "num_heads": 2},
-    "head": {"dim": 16, "candidates": 3, "num_heads": 2},
-    "optimizer": {"lr": 1e-3},
-    "steps": 2,
-    "batch_size": 8,
-    "loader": {"threads": 1},
-    "device": "cpu",
-    "tensorboard": False,
-    "progress": False,
-}
 
 
 class OtherTask:

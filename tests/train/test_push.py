@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from grounding_toys import config_for
+from grounding_toys import SHORT_RECIPE, config_for
 from huggingface_hub import HfApi, ModelCard, constants, snapshot_download
 
 from visual_thought import FeatureStore, load_run
@@ -205,19 +205,7 @@ def test_of_a_path_only_the_last_name_is_told(text, expected):
 
 def command(toys: Path, folder: Path) -> list[str]:
     recipe = folder / "recipe.yaml"
-    config = {
-        "task": "ground",
-        "features": {"z": "z"},
-        "decoder": {"dim": 16, "num_layers": 1, "num_heads": 2},
-        "head": {"dim": 16, "refine": False},
-        "optimizer": {"lr": 1e-3},
-        "steps": 2,
-        "batch_size": 8,
-        "loader": {"threads": 1},
-        "device": "cpu",
-        "tensorboard": False,
-        "progress": False,
-    }
+    config = SHORT_RECIPE | {"features": {"z": "z"}, "head": {"dim": 16, "refine": False}}
     recipe.write_text(json.dumps(config))
     places = ["--store", str(toys / "store"), "--manifest", str(toys / "toys.yaml"), "--out", str(folder / "run")]
     return ["train", str(recipe), *places]

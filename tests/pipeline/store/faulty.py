@@ -22,20 +22,21 @@ import pyarrow as pa
 from crashes import check, committed, fork, status
 from toys import a_spec, some_frames, some_values
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from spoiler import DEAD, Spoiler
+
 from visual_thought.pipeline.errors import MachineError, VisualThoughtError
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.system import SYSTEM
 
 ROWS = 5
-DEAD = 9
-CODES = {"full": errno.ENOSPC, "eio": errno.EIO, "lost": errno.EIO}
 
 
-class Faults:
-    """Counts the operations of a commit and spoils the k-th; ``k`` = 0 spoils none."""
+class Faults(Spoiler):
+    """The operations of a commit; a full disk lets files go."""
 
     def __init__(self, root: str, way: str) -> None:
-        self.fault, self.root, self.k, self.seen, self.names = "none", root, 0, 0, set()
+        super().__init__(root, always_works=("unlink",))
         os.open, os.mkdir = self.below_root("open", os.open), self.below_root("mkdir", os.mkdir)
         for name in ("write", "fsync", "unlink", "rename_no_replace", "link"):
             call = getattr(SYSTEM, name) if (name, way) != ("link", "rename") else not_allowed
@@ -48,25 +49,6 @@ class Faults:
             return (spoilt if str(path).startswith(self.root) else call)(path, *rest, **options)
 
         return either
-
-    def spoilt(self, name: str, call: Callable) -> Callable:
-        def spoilt_call(*arguments, **options):
-            self.seen, self.names = self.seen + 1, self.names | {name}
-            late = self.fault == "full" and self.k and self.seen > self.k and name != "unlink"
-            if self.seen != self.k and not late:
-                return call(*arguments, **options)
-            if self.fault == "exit":
-                os._exit(DEAD)
-            if self.fault == "lost":
-                done = call(*arguments, **options)
-                if name == "open":
-                    os.close(done)
-            raise OSError(CODES[self.fault], os.strerror(CODES[self.fault]))
-
-        return spoilt_call
-
-    def begin(self, fault: str, k: int) -> None:
-        self.fault, self.k, self.seen = fault, k, 0
 
 
 def not_allowed(*_):

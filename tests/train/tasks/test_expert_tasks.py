@@ -144,3 +144,13 @@ def test_the_decoders_sizes_may_be_named_but_not_otherwise():
     with pytest.raises(ConfigError, match="are not the task's") as error:
         distill_task(decoder=decoder | {"num_queries": 24})
     assert "expected: decoder.num_queries 25" in " ".join(str(error.value).split())
+
+
+@pytest.mark.parametrize(("make", "grid", "dim"), [(distill_task, (4, 6), 0), (dense_task, (6, 6), 16)])
+def test_the_queries_may_start_at_the_tasks_own_cells_and_at_no_others(make, grid, dim):
+    decoder = {"dim": dim, "num_queries": 0, "num_layers": 1, "num_heads": 1, "query_positions": True}
+    assert make(decoder=decoder).config.decoder.query_grid is None
+    for asked in ([0, 0], list(grid)):
+        assert make(decoder=decoder | {"query_grid": asked}).config.decoder.query_grid == grid
+    with pytest.raises(ConfigError, match="are not the task's"):
+        make(decoder=decoder | {"query_grid": [3, 3]})
