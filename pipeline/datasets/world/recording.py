@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -160,12 +159,11 @@ def _recordings(subject: Subject, config: WorldConfig) -> Iterator[Iterator[Reco
 
 def in_order(pool: Executor, subject: Subject, config: WorldConfig) -> Iterator[Recording]:
     """Recordings by number, rendered at most ``AHEAD`` a worker before they are asked for."""
-    numbers = iter(range(config.episodes))
-    submit = partial(pool.submit, subject.record, config)
-    waiting = deque(map(submit, islice(numbers, AHEAD * config.workers)))
+    started = (pool.submit(subject.record, config, number) for number in range(config.episodes))
+    waiting = deque(islice(started, AHEAD * config.workers))
     while waiting:
         recording = waiting.popleft().result()
-        waiting.extend(map(submit, islice(numbers, 1)))
+        waiting.extend(islice(started, 1))
         yield recording
 
 

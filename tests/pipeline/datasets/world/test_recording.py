@@ -15,9 +15,7 @@ def test_episodes_come_in_order_and_only_a_few_are_rendered_ahead() -> None:
 
     config = WorldConfig(Path("unused"), episodes=40, workers=2)
     with ThreadPoolExecutor(config.workers) as pool:
-        written = 0
-        for recording in in_order(pool, Subject("nothing", record), config):
-            assert recording.task == str(written)
-            written += 1
-            assert len(rendered) <= written + AHEAD * config.workers
+        for number, recording in enumerate(in_order(pool, Subject("nothing", record), config)):
+            assert recording.task == str(number)
+            assert len(rendered) <= number + 1 + AHEAD * config.workers
     assert sorted(rendered) == list(range(40))
