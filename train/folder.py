@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..pipeline.errors import MachineError
-from ..pipeline.store.system import SYSTEM
+from ..pipeline.store.system import SYSTEM, sync_folder
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -38,11 +38,11 @@ def publish(final: Path, files: Iterable[tuple[str, bytes]]) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write(path, data)
             for folder in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
-                sync(folder)
+                sync_folder(folder, SYSTEM)
             if final.exists():  # damaged, or of an earlier life of the run
                 SYSTEM.rename(final, final.with_name(hidden(final)))
             SYSTEM.rename(temporary, final)
-            sync(final.parent)
+            sync_folder(final.parent, SYSTEM)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -55,7 +55,7 @@ def replace(path: Path, data: bytes) -> None:
         try:
             write(temporary, data)
             SYSTEM.rename(temporary, path)
-            sync(path.parent)
+            sync_folder(path.parent, SYSTEM)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def point(link: Path, target: Path) -> None:
         try:
             os.symlink(target.relative_to(link.parent), temporary)
             SYSTEM.rename(temporary, link)
-            sync(link.parent)
+            sync_folder(link.parent, SYSTEM)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -90,18 +90,6 @@ def write(path: Path, data: bytes) -> None:
         while left:
             left = left[SYSTEM.write(descriptor, [left]) :]
         SYSTEM.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder durable; raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        SYSTEM.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder and need not
-            raise
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import MachineError
 from .files import read_file, refuse_links, retry_stale
-from .system import NO_LINKS, SYSTEM, Calls, publish, rename_no_replace
+from .system import NO_LINKS, SYSTEM, Calls, publish, rename_no_replace, sync_folder
 
 FILE_MODE = 0o440
 """Committed files are read-only, for the owner and the group; the umask may take more away."""
@@ -50,7 +50,7 @@ def move_file(source: Path, target: Path) -> None:
             os.link(source, target, follow_symlinks=False)
             os.unlink(source)
         for folder in {source.parent, target.parent}:
-            _sync_folder(folder, SYSTEM)
+            sync_folder(folder, SYSTEM)
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError as error:
@@ -72,7 +72,7 @@ def link_file(source: Path, target: Path) -> bool:
             if error.errno not in NO_LINKS:
                 raise
             return False
-        _sync_folder(target.parent, SYSTEM)
+        sync_folder(target.parent, SYSTEM)
         return True
 
 
@@ -99,7 +99,7 @@ def commit_file(path: Path, data: bytes, *, calls: Calls = SYSTEM) -> bytes:
     """
     try:
         created = not os.path.lexists(path) and _create(path, [data], calls)
-        _sync_folder(path.parent, calls)
+        sync_folder(path.parent, calls)
         return data if created else read_file(path.parent, path, limit=_LONGER * len(data) + _SMALL)
     except OSError as error:
         raise _machine_error(path, len(data), error) from error
@@ -117,7 +117,7 @@ def commit_pieces(path: Path, pieces: Sequence[Buffer], *, calls: Calls = SYSTEM
     size = sum(len(memoryview(piece).cast("B")) for piece in pieces)
     try:
         created = not os.path.lexists(path) and _create(path, pieces, calls)
-        _sync_folder(path.parent, calls)
+        sync_folder(path.parent, calls)
         return None if created else read_file(path.parent, path, limit=_LONGER * size + _SMALL)
     except OSError as error:
         raise _machine_error(path, size, error) from error
@@ -138,7 +138,7 @@ def make_folders(root: Path, folder: Path) -> None:
         try:
             _make_folder(part)
             if part != root:
-                _sync_folder(part.parent, SYSTEM)
+                sync_folder(part.parent, SYSTEM)
         except OSError as error:
             raise _machine_error(part, 0, error) from error
 
@@ -200,17 +200,6 @@ def _remove(path: Path, calls: Calls) -> None:
         except OSError:
             if last:
                 raise
-
-
-def _sync_folder(folder: Path, calls: Calls) -> None:
-    fd = retry_stale(os.open, folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        calls.fsync(fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder and need not
-            raise
-    finally:
-        os.close(fd)
 
 
 def _machine_error(path: Path, size: int, error: OSError) -> MachineError:

@@ -1,4 +1,4 @@
-"""The system calls of a commit, and how a finished file gets its name: once, whoever else wants it."""
+"""The system calls of a commit, and how a finished file gets its name: once, whoever else wants it, and for good."""
 
 import ctypes
 import errno
@@ -40,6 +40,22 @@ class Calls:
 
 
 SYSTEM = Calls()
+
+
+def sync_folder(folder: Path, calls: Calls) -> None:
+    """Make the names in a folder durable.
+
+    Raises:
+        OSError: it cannot be opened, or the disk failed; not EINVAL from a file system that syncs no folders.
+    """
+    fd = retry_stale(os.open, folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        calls.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder and need not
+            raise
+    finally:
+        os.close(fd)
 
 
 def publish(temporary: Path, final: Path, *, calls: Calls = SYSTEM) -> Literal["link", "rename", "exists"]:

@@ -87,7 +87,11 @@ def test_a_signal_stops_between_two_batches_and_the_same_command_resumes(
     assert contents(asked.store) == uninterrupted
 
 
-def test_a_signal_ends_an_extraction_whose_decoder_hangs(asked, children, contents, uninterrupted, tmp_path):
+def test_a_signal_ends_an_extraction_whose_decoder_hangs(
+    asked, children, contents, uninterrupted, tmp_path, monkeypatch
+):
+    for module in ("decode", "parts"):
+        monkeypatch.setattr(f"visual_thought.extract.{module}.GRACE_S", 0.5)  # how long its threads may take to end
     child = children.start(lambda: extract_hanging(asked, tmp_path / "hangs"))
     started = time.monotonic()
     while not (tmp_path / "hangs").exists():

@@ -15,6 +15,7 @@ from visual_thought.train.run import train
 CALM = {"decoder": {"dim": 16, "num_layers": 1, "num_heads": 2}, "log_freq": 1, "controls": []}  # no dropout
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what the compiler warns of is not about us
 def test_without_a_compiler_the_error_says_so(toys_once, tmp_path):
     nowhere = {"cpp.cxx": (str(tmp_path / "no-compiler"),), "force_disable_caches": True}

@@ -8,10 +8,12 @@ import logging
 import os
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from .checkpoints import CAMERAS
 
 FPS = 15
 SHARES = (0.7, 0.1, 0.2)  # of the episodes: train, val, test
+AHEAD = 4  # episodes a worker that may be rendered before the writer has come to them
 ABSENT_EVERY = 8  # in every eighth episode what the instruction names is not there
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
@@ -100,18 +103,18 @@ def write_world(subject: Subject, config: WorldConfig) -> DatasetManifest:
     """
     _check(config)
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = config.out.parent / f".{config.out.name}.{uuid.uuid4().hex[:8]}.partial"
-    partial.mkdir()
+    unfinished = config.out.parent / f".{config.out.name}.{uuid.uuid4().hex[:8]}.partial"
+    unfinished.mkdir()
     try:
-        labels, facts = _write_dataset(partial / "dataset", subject, config)
-        _write_labels(partial / "labels.parquet", labels)
+        labels, facts = _write_dataset(unfinished / "dataset", subject, config)
+        _write_labels(unfinished / "labels.parquet", labels)
         if subject.table:
             name, schema = subject.table
-            pq.write_table(pa.Table.from_pylist(facts, schema=schema), partial / name)
-        dump_manifest(_manifest(subject, partial, config.episodes), partial / f"{subject.name}.yaml")
-        os.rename(partial, config.out)
+            pq.write_table(pa.Table.from_pylist(facts, schema=schema), unfinished / name)
+        dump_manifest(_manifest(subject, unfinished, config.episodes), unfinished / f"{subject.name}.yaml")
+        os.rename(unfinished, config.out)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return _manifest(subject, config.out, config.episodes)
 
 
@@ -144,16 +147,24 @@ def _write_dataset(root: Path, subject: Subject, config: WorldConfig) -> tuple[l
 
 @contextmanager
 def _recordings(subject: Subject, config: WorldConfig) -> Iterator[Iterator[Recording]]:
-    numbers = range(config.episodes)
     if not config.workers:
-        yield (subject.record(config, number) for number in numbers)
+        yield (subject.record(config, number) for number in range(config.episodes))
         return
     with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(subject.record, config, number) for number in numbers]
         try:
-            yield (future.result() for future in futures)
+            yield in_order(pool, subject, config)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def in_order(pool: Executor, subject: Subject, config: WorldConfig) -> Iterator[Recording]:
+    """Recordings by number, rendered at most ``AHEAD`` a worker before they are asked for."""
+    started = (pool.submit(subject.record, config, number) for number in range(config.episodes))
+    waiting = deque(islice(started, AHEAD * config.workers))
+    while waiting:
+        recording = waiting.popleft().result()
+        waiting.extend(islice(started, 1))
+        yield recording
 
 
 def _create(root: Path, subject: Subject, config: WorldConfig) -> Any:

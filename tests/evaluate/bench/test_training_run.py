@@ -15,6 +15,7 @@ from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.errors import ConfigError, MachineError
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),  # importing LeRobot alone takes up to a minute
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]

@@ -1,6 +1,7 @@
 """Tiny checkpoints of every kind, in their own file formats, with random weights."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -71,3 +72,27 @@ def qwen_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():  # of transformers' dependencies, while they are imported
         warnings.simplefilter("ignore")
         return write_qwen(tmp_path_factory.mktemp("weights") / "qwen")
+
+
+@pytest.fixture
+def changed_qwen(qwen_vl: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Copies of the tiny Qwen2.5-VL with an edited config.json: ``changed_qwen(lambda config: …)``."""
+
+    def make(edit: Callable[[dict[str, Any]], object] = lambda config: None) -> Path:
+        folder = tmp_path / "changed-qwen"
+        shutil.copytree(qwen_vl, folder)
+        config = json.loads((folder / "config.json").read_text())
+        edit(config)
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quiet_transformers() -> None:
+    """transformers' dependencies warn while they are imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torchvision  # noqa: F401
+        from transformers import Qwen2_5_VLForConditionalGeneration  # noqa: F401

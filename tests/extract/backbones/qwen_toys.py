@@ -1,9 +1,15 @@
-"""A random Qwen2.5-VL in transformers' own files: model, tokenizer, image processor."""
+"""A random Qwen2.5-VL in transformers' own files: model, tokenizer, image processor; and its attention as features."""
 
 import torch
 
+from visual_thought.extract.backbones.attention_qwen import describe, load
+
 WORDS = ["pick up the orange cube", "where is its rim?", "", "pick up the orange cube"]
 LAYERS, HEADS, KEY_HEADS, WIDTH = 3, 4, 2, 16
+CPU = torch.device("cpu")
+ALL = ("q", "k", "v", "s", "w")
+TEXT = 24
+SIZE = (84, 112)  # 3 x 4 cells: more than one window of 2 x 2 cells
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
 SPECIAL += ["<|image_pad|>", "<|video_pad|>"]
 TEMPLATE = "You are a helpful assistant. system user assistant \n Where is the part of"
@@ -62,3 +68,12 @@ def write_model(folder, tokenizer):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+
+
+def declared(folder, features=ALL, *, dtype="fp32", size=SIZE, **options):
+    options = {"text_length": TEXT} | options
+    return describe(str(folder), features=features, dtype=dtype, image_size=size, options=options)
+
+
+def loaded(folder, features=ALL, **given):
+    return load(str(folder), declared(folder, features, **given), device=CPU)

@@ -153,16 +153,18 @@ def test_a_store_open_to_everybody_is_warned_of_on_stderr(store, vtt):
     )
 
 
-@pytest.mark.parametrize("command", [*ONE_STORE, "merge", "diff"])
-def test_no_command_needs_a_heavy_library(tmp_path, command):
-    a_store(tmp_path / "store")
-    arguments = ["store", command, str(tmp_path / "store")] if command not in ("merge", "diff") else [
-        "store", command, str(tmp_path / "store"), str(a_store(tmp_path / "other").path)
-    ]  # fmt: skip
-    code = (
-        "import sys; from visual_thought.pipeline.cli import run; code = run(sys.argv[1:]); "
-        "heavy = {'torch', 'lerobot', 'transformers', 'zarr', 'h5py', 'obstore'} & set(sys.modules); "
-        "sys.exit(f'loaded {heavy}' if heavy else code)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+def test_no_command_needs_a_heavy_library(tmp_path):
+    store, other = (str(a_store(tmp_path / name).path) for name in ("store", "other"))
+    commands = [[name, store] for name in ONE_STORE] + [["merge", store, other], ["diff", store, other]]
+    code = """if True:
+        import json, sys
+        from visual_thought.pipeline.cli import run
+        for command in json.loads(sys.argv[1]):
+            code = run(["store", *command])
+            heavy = {"torch", "lerobot", "transformers", "zarr", "h5py", "obstore"} & set(sys.modules)
+            if code or heavy:
+                sys.exit(f"{command}: ended with {code}, loaded {heavy}")
+    """
+    given = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

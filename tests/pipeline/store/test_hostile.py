@@ -38,20 +38,26 @@ def read_since(folder):
     return [path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_atime > 0]
 
 
-@pytest.fixture(scope="module", params=["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
+A_THIRD, ALL, ALL_HDF5 = ("zarr", 3), ("zarr", 1), ("hdf5", 1)
+EVERY = [A_THIRD, pytest.param(ALL, marks=pytest.mark.slow), pytest.param(ALL_HDF5, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=EVERY, ids=["zarr, every third", "zarr", "hdf5"])
 def tried(request, tmp_path_factory):
-    """How every way into every store ended."""
-    root = tmp_path_factory.mktemp("hostile")
-    honest(root / "honest", request.param)
+    """How every way into the stores ended; how many stand for one that was tried."""
+    root, (store_format, share) = tmp_path_factory.mktemp("hostile"), request.param
+    honest(root / "honest", store_format)
     (root / "stores").mkdir()
-    for name, change in CASES.items():
-        if own(name, request.param):
+    for number, (name, change) in enumerate(CASES.items()):
+        if number % share == 0 and own(name, store_format):
             shutil.copytree(root / "honest", root / "stores" / name, copy_function=shutil.copy)
             change(Hostile(root / "stores" / name, root / "outside"))
     before = files_below(root / "outside")
     never_read(root / "outside")
     found = json.loads(run("hostile_doors.py", root / "stores", timeout=110))
-    return found | {"": {"read outside": read_since(root / "outside"), "same": files_below(root / "outside") == before}}
+    read = read_since(root / "outside")
+    same = files_below(root / "outside") == before
+    return found | {"": {"share": share, "read outside": read, "same": same}}
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +65,12 @@ def ends(tried):
     return {name: said for name, said in tried.items() if name}
 
 
-def test_there_are_hundreds_of_them(ends):
-    assert len(ends) > 100
+def test_there_are_hundreds_of_them(tried, ends):
+    assert len(ends) * tried[""]["share"] > 100
 
 
 def test_nothing_outside_is_read_or_written(tried):
-    assert tried[""] == {"read outside": [], "same": True}
+    assert (tried[""]["read outside"], tried[""]["same"]) == ([], True)
 
 
 def test_the_test_would_see_that_something_was_read(tmp_path):

@@ -15,7 +15,7 @@ def kill(path, store_format, count):
     assert lost == 0
 
 
-@pytest.mark.parametrize("store_format", FORMAT_NAMES)
+@pytest.mark.parametrize("store_format", ["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
 def test_eighty_killed_writers_lose_nothing_and_the_next_one_finishes(tmp_path, store_format):
     kill(tmp_path / "store", store_format, 80)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from visual_thought.pipeline.manifest import DatasetManifest, ListedSplits
 from visual_thought.pipeline.store import FRAMES_SCHEMA, FeatureStore, commit_part, plan_array
@@ -9,7 +10,10 @@ from visual_thought.pipeline.store.conversion import Target
 from visual_thought.pipeline.store.convert import convert
 from visual_thought.pipeline.store.receipt import read_receipt
 
-from .toys import ROWS, a_spec, filled_store, some_frames, some_values
+from .toys import ROWS, a_spec, files_below, filled_store, some_frames, some_values
+
+TIERS = ["bf16", "fp32"]
+ZARR, HDF5, PACKED, INT8 = Target(), Target("hdf5"), Target(codec="bitshuffle-zstd"), Target(tier="int8")
 
 KINDS = {
     "bf16": ("bf16", Target()),
@@ -63,6 +67,25 @@ def receipts(store):
         for array in store.arrays()
         for part in array.finished_parts()
     }
+
+
+def parts_of(store):
+    """The bytes of every part's file."""
+    return {
+        (array.key, part): array.part_path(part).read_bytes()
+        for array in store.arrays()
+        for part in array.finished_parts()
+    }
+
+
+def refused(error, source, path, target, *, match=None, **options):
+    """A conversion that is refused and leaves the target as it was."""
+    before = files_below(path)
+    with pytest.raises(error, match=match) as found:
+        convert(source, path, target, **options)
+    assert files_below(path) == before
+    assert path.exists() == bool(before)
+    return found.value
 
 
 def stored(store, feature="z", **options):
