@@ -33,7 +33,7 @@ def test_every_contender_has_a_line_with_its_ratios(bench):
 
 
 def test_the_table_names_what_bounds_and_is_plain_data(bench):
-    assert "bound by: forward" in bench.render()
+    assert any(f"bound by: {stage}" in bench.render() for stage in ("forward", "decode", "write"))
     json.dumps(bench.to_json(), allow_nan=False)
 
 
