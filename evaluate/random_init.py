@@ -11,8 +11,8 @@ from pathlib import Path
 from ..pipeline.errors import ConfigError, StoreIncomplete
 from .config import EvalConfig
 from .judges import judge
+from .recipe import recipe_of
 from .report import ContenderReport
-from .seeds import recipe_of
 from .subject import Subject, examples_sha256, open_subject
 
 NAME = "random_init"

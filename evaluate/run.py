@@ -17,8 +17,9 @@ from .judges import judge
 from .page.collect import page_of
 from .page.html import write_page
 from .random_init import judge_random_init
+from .recipe import recipe_of
 from .report import Report, RunReport
-from .seeds import over_seeds, recipe_of
+from .seeds import over_seeds
 from .subject import Subject, examples_sha256, open_subject
 from .tables import markdown_table, terminal_table
 from .tasks.base import Judged

@@ -1,27 +1,10 @@
 """Several runs of one recipe: mean and 95% interval over their seeds."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 
-from ..pipeline.record import RunRecord
 from ..train.sweep.intervals import Interval
 from .across import OverSeeds
 from .report import RunReport
-
-NOT_THE_RECIPE = (
-    "seed", "order_seed", "out", "store", "manifest", "resume", "device", "loader", "progress", "tensorboard", "wandb",
-    "save_freq", "log_freq", "keep_last", "eval_batch_size", "eval_train_rows", "fingerprints",
-)  # fmt: skip
-"""Keys of a config that runs of one recipe may differ in."""
-
-
-def recipe_of(record: RunRecord) -> str:
-    """A fingerprint of what a run was trained by, all but the seed: its recipe, features and episodes."""
-    known = {key: value for key, value in record.config.items() if key not in NOT_THE_RECIPE}
-    features = {name: spec["compute"] for name, spec in record.features.items()}
-    parts = [record.task, known, features, record.splits]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def over_seeds(runs: Sequence[RunReport]) -> tuple[OverSeeds, ...]:

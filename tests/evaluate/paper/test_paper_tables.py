@@ -8,7 +8,10 @@ import pytest
 
 from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.paper.build import paper_tables
+from visual_thought.evaluate.paper.runs import BEST_BY, read_run
+from visual_thought.evaluate.recipe import recipe_of
 from visual_thought.evaluate.run import evaluate
+from visual_thought.pipeline import registry
 from visual_thought.pipeline.errors import ConfigError
 
 T_ONE_DEGREE = 12.7062
@@ -68,6 +71,41 @@ def test_best_validations_may_be_asked_for(swept_once):
     assert cells(table, rows(table)[1])["val.f_0_25"].value == pytest.approx(sum(best) / 2)
 
 
+def test_the_best_of_equal_validations_has_the_lowest_loss_as_in_training(swept):
+    run = swept / "lr-0.03" / "seed-0"
+    losses = {4: 3.0, 8: 1.0, 12: 2.0}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "validation" and line["contender"] == "instruction_blind":
+            line |= {"f_0_25": 0.0, "loss": losses[line["step"]]}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_run(run).step_at("best", "instruction_blind") == 8
+    table = paper_tables([run], number=3, at="best")[0]
+    assert cells(table, rows(table, "control")[0])["val.loss"].value == 1.0
+
+
+@pytest.mark.parametrize("task", sorted(BEST_BY))
+def test_the_best_is_chosen_by_the_metric_of_the_task(task):
+    known = registry.load("task", task)
+    assert BEST_BY[task] == (known.best_by, 1.0 if known.higher_is_better else -1.0)
+
+
+def redrawn(run, data):
+    """The same run, as if validations had scored other training examples."""
+    record = json.loads((run / "run.json").read_text())
+    record["splits"]["train_eval"] = data
+    (run / "run.json").write_text(json.dumps(record))
+
+
+def test_seeds_are_one_row_whichever_training_examples_their_validations_scored(swept):
+    runs = [swept / "lr-0.03" / f"seed-{seed}" for seed in (0, 1)]
+    for run, episodes in zip(runs, ([0], [0, 1]), strict=True):
+        redrawn(run, {"episodes": episodes, "examples": 8})
+    (row,) = rows(paper_tables(runs, number=3)[0])
+    assert len(row.runs) == 2
+    assert len({recipe_of(read_run(run).record) for run in runs}) == 1
+
+
 def test_controls_are_those_of_the_carried_row_and_every_row_has_its_own_in_json(swept_once):
     table = paper_tables([swept_once], number=3)[0]
     blind, probe = rows(table, "control")
@@ -99,7 +137,7 @@ def test_table_4_compares_the_thirds_of_a_short_run_with_its_best_and_last(swept
     run = swept_once / "lr-0.03" / "seed-0"
     table = paper_tables([run], number=4)[0]
     assert [row.label for row in rows(table)] == ["1/3", "2/3", "best", "last"]
-    best = max((4, 8, 12), key=lambda step: (logged(run, step)["f_0_25"], -step))
+    best = max((4, 8, 12), key=lambda step: (logged(run, step)["f_0_25"], -logged(run, step)["loss"], step))
     for row, step in zip(rows(table), (4, 8, best, 12), strict=True):
         found = cells(table, row)
         assert found["step"].value == f"{step}"
