@@ -30,7 +30,7 @@ def judge_random_init(config: EvalConfig, subject: Subject, run_dir: Path) -> tu
     with open_subject(own, run_dir) as control:
         _refuse_unlike(subject, control, config.split)
         head = judge(control, own).contenders[0]
-    return replace(head, name=NAME), tuple(_notes(subject, control))
+    return replace(head, name=NAME, step=control.loaded.head.step), tuple(_notes(subject, control))
 
 
 def _refuse_unlike(subject: Subject, control: Subject, split: str) -> None:

@@ -1,10 +1,16 @@
 """Several runs of one recipe: mean and 95% interval over their seeds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..train.sweep.intervals import Interval
 from .across import OverSeeds
+from .paper.sizes import CLOSED_FORM
+from .random_init import NAME as RANDOM_INIT
 from .report import RunReport
+
+SEEDLESS = (*CLOSED_FORM, RANDOM_INIT)
+"""Contenders that are one thing whatever a run's seed: what knows no seed, and a run that is named beside all."""
 
 
 def over_seeds(runs: Sequence[RunReport]) -> tuple[OverSeeds, ...]:
@@ -19,9 +25,15 @@ def _joined(runs: Sequence[RunReport]) -> OverSeeds:
     scores = [{c.name: c.scores.to_json() for c in run.contenders} for run in runs]
     names = [name for name in scores[0] if all(name in found for found in scores)]
     intervals = {
-        name: {key: Interval.of([found[name].get(key) for found in scores]) for key in scores[0][name]}
+        name: {key: _over(name, [found[name].get(key) for found in scores]) for key in scores[0][name]}
         for name in names
     }
     return OverSeeds(
         tuple(run.run for run in runs), tuple(run.seed for run in runs), runs[0].task, runs[0].split, intervals
     )
+
+
+def _over(name: str, values: Sequence[float | None]) -> Interval:
+    """Mean and interval; of what is the same for every seed, its value alone."""
+    found = Interval.of(values)
+    return replace(found, half=None) if name in SEEDLESS else found
