@@ -1,7 +1,7 @@
 """Run folders as the tables need them: settings, seed, log and size."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from ...pipeline.errors import ConfigError
 from ...pipeline.record import RunRecord, read_record
 from ...train.best import rank
 from ..recipe import SEEDS, data_of, flat_config, recipe_of, settings_of
+from .evaluated import Evaluated, left_in
 from .log import Log, read_log
 from .sizes import sizes
 
@@ -27,11 +28,13 @@ class PaperRun:
         folder: where it is.
         record: what it says of itself.
         log: what it measured.
+        evaluated: what an evaluation knows of controls that training does not.
     """
 
     folder: Path
     record: RunRecord
     log: Log
+    evaluated: Evaluated = field(default_factory=dict)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -95,8 +98,8 @@ class PaperRun:
         return self.log.number(contender, "val", step, metric)
 
 
-def read_run(folder: Path) -> PaperRun:
-    """A run folder.
+def read_run(folder: Path, evaluated: Evaluated | None = None) -> PaperRun:
+    """A run folder; ``evaluated`` by whoever knows it better than the ``metrics.json`` inside.
 
     Raises:
         ConfigError: no run, a damaged record, or a task that no table of the paper is about.
@@ -108,7 +111,7 @@ def read_run(folder: Path) -> PaperRun:
             f"no table of the paper is about the task of {folder}", found=record.task, expected=sorted(BEST_BY)
         )
     try:
-        run = PaperRun(folder, record, read_log(folder))
+        run = PaperRun(folder, record, read_log(folder), left_in(folder) if evaluated is None else evaluated)
         _ = run.identity, run.origin, run.steps, run.seeds
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / 'run.json'} is damaged", found=f"{type(error).__name__}: {error}") from None
