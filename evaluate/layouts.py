@@ -23,6 +23,7 @@ class Column:
         form: how a value is written.
         cells: a share of relevant cells, which is nothing where no cell is relevant.
         better: which values are the best; empty where none is, as of counts, which a silent head has none of.
+        grouped: whether it is shown of groups too.
     """
 
     heading: str
@@ -30,6 +31,7 @@ class Column:
     form: str
     cells: bool = False
     better: Better = ""
+    grouped: bool = True
 
     def value(self, numbers: Numbers) -> str:
         """One value; ``-`` where nothing was measured."""
@@ -73,14 +75,15 @@ class Layout:
 
     @property
     def counted(self) -> tuple[Column, ...]:
-        """The columns and the number of rows."""
-        return (*self.columns, Column("rows", "rows", "d"))
+        """The columns of groups and the number of rows."""
+        return (*(column for column in self.columns if column.grouped), Column("rows", "rows", "d"))
 
 
 CELLS = (
     Column("F 0.25", "f_0_25", ".3f", cells=True, better="higher"),
-    Column("precision", "precision", ".3f", cells=True, better="higher"),
+    Column("prec.", "precision", ".3f", cells=True, better="higher"),
     Column("recall", "recall", ".3f", cells=True, better="higher"),
+    Column("AP", "average_precision", ".3f", cells=True, better="higher", grouped=False),
     Column("FP", "fp", "d"),
     Column("FN", "fn", "d"),
 )
@@ -94,9 +97,10 @@ GROUND = Layout(
     columns=CELLS + POINTS,
     ceiling=POINTS[:2],
     legend=(
-        "F 0.25, precision, recall, FP and FN are pooled over all cells; 0/0 counts as 0. hit: the predicted point "
-        "lies inside the target region. error px: median distance to the target's innermost pixel, original pixels. "
-        "false alarm: negative rows with any positive cell. @: a threshold chosen on val. -: nothing to measure."
+        "F 0.25, precision, recall, FP and FN are pooled over all cells; 0/0 counts as 0. AP: average precision over "
+        "all thresholds. hit: the predicted point lies inside the target region. error px: median distance to the "
+        "target's innermost pixel, original pixels. false alarm: negative rows with any positive cell. @: at the "
+        "threshold with the highest F 0.25 on val. -: nothing to measure."
     ),
 )
 DISTILL = Layout(

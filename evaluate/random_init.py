@@ -11,8 +11,8 @@ from pathlib import Path
 from ..pipeline.errors import ConfigError, StoreIncomplete
 from .config import EvalConfig
 from .judges import judge
+from .recipe import recipe_of
 from .report import ContenderReport
-from .seeds import recipe_of
 from .subject import Subject, examples_sha256, open_subject
 
 NAME = "random_init"
@@ -30,7 +30,7 @@ def judge_random_init(config: EvalConfig, subject: Subject, run_dir: Path) -> tu
     with open_subject(own, run_dir) as control:
         _refuse_unlike(subject, control, config.split)
         head = judge(control, own).contenders[0]
-    return replace(head, name=NAME), tuple(_notes(subject, control))
+    return replace(head, name=NAME, step=control.loaded.head.step), tuple(_notes(subject, control))
 
 
 def _refuse_unlike(subject: Subject, control: Subject, split: str) -> None:

@@ -28,6 +28,23 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True)
+class OwnThreshold:
+    """A contender's numbers at the threshold where its F_0.25 on validation is highest.
+
+    Args:
+        threshold: chosen on validation.
+        scores: on the split reported.
+    """
+
+    threshold: float
+    scores: Scores
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``metrics.json``."""
+        return {"threshold": self.threshold, "scores": self.scores.to_json()}
+
+
+@dataclass(frozen=True)
 class ContenderReport:
     """One contender's numbers.
 
@@ -41,6 +58,8 @@ class ContenderReport:
         losses: loss terms by split and name; nothing for a control that was not trained.
         findings: curves, calibration, views and phases; None for a task without decisions.
         sums: what the metrics are made of, by episode.
+        step: the training step of its weights; None for what was not trained.
+        own: the same judged at a threshold of its own, which tables show of controls; None where it has no other.
     """
 
     name: str
@@ -52,10 +71,13 @@ class ContenderReport:
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     findings: Findings | None = None
     sums: EpisodeSums | None = None
+    step: int | None = None
+    own: OwnThreshold | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""
         return {
+            "step": self.step,
             "threshold": self.threshold,
             "scores": self.scores.to_json(),
             "val": self.val.to_json() if self.val else None,
@@ -64,6 +86,7 @@ class ContenderReport:
                 by: {name: scores.to_json() for name, scores in groups.items()} for by, groups in self.groups.items()
             },
             "sweep": [_sweep_json(point) for point in self.sweep],
+            "own_threshold": self.own.to_json() if self.own else None,
         } | ({"findings": self.findings.to_json()} if self.findings else {})
 
 
@@ -116,6 +139,12 @@ class RunReport:
     def head(self) -> ContenderReport:
         """The contender the run is about."""
         return self.contenders[0]
+
+    @property
+    def steps(self) -> str:
+        """Which checkpoint each contender was read from: ``head 800, linear_probe 700``; empty for a head alone."""
+        told = [f"{one.name} {one.step}" for one in self.contenders if one.step is not None]
+        return ", ".join(told) if len(told) > 1 else ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``metrics.json``."""

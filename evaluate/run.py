@@ -17,8 +17,9 @@ from .judges import judge
 from .page.collect import page_of
 from .page.html import write_page
 from .random_init import judge_random_init
-from .report import Report, RunReport
-from .seeds import over_seeds, recipe_of
+from .recipe import recipe_of
+from .report import ContenderReport, Report, RunReport
+from .seeds import over_seeds
 from .subject import Subject, examples_sha256, open_subject
 from .tables import markdown_table, terminal_table
 from .tasks.base import Judged
@@ -111,7 +112,7 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
         simulated=subject.inputs.manifest.simulated,
         store=subject.inputs.store.place,
         features=subject.inputs.keys,
-        contenders=judged.contenders,
+        contenders=tuple(_with_step(subject, contender) for contender in judged.contenders),
         ceiling=judged.ceiling,
         task=subject.loaded.config.task,
         notes=(*subject.notes, *judged.notes),
@@ -120,6 +121,12 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
         examples_sha256=examples_sha256(subject, config.split),
         device=str(pick_device(config.device)),
     )
+
+
+def _with_step(subject: Subject, contender: ContenderReport) -> ContenderReport:
+    """With the step of the checkpoint it was read from, if it was trained in this run."""
+    found = subject.loaded.contenders.get(contender.name)
+    return replace(contender, step=found.step) if found and found.contender.trains else contender
 
 
 def _with_figures(config: EvalConfig, subject: Subject, report: RunReport, judged: Judged, drawn: Path) -> RunReport:

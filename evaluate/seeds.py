@@ -1,27 +1,16 @@
 """Several runs of one recipe: mean and 95% interval over their seeds."""
 
-import hashlib
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ..pipeline.record import RunRecord
 from ..train.sweep.intervals import Interval
 from .across import OverSeeds
+from .paper.sizes import CLOSED_FORM
+from .random_init import NAME as RANDOM_INIT
 from .report import RunReport
 
-NOT_THE_RECIPE = (
-    "seed", "order_seed", "out", "store", "manifest", "resume", "device", "loader", "progress", "tensorboard", "wandb",
-    "save_freq", "log_freq", "keep_last", "eval_batch_size", "eval_train_rows", "fingerprints",
-)  # fmt: skip
-"""Keys of a config that runs of one recipe may differ in."""
-
-
-def recipe_of(record: RunRecord) -> str:
-    """A fingerprint of what a run was trained by, all but the seed: its recipe, features and episodes."""
-    known = {key: value for key, value in record.config.items() if key not in NOT_THE_RECIPE}
-    features = {name: spec["compute"] for name, spec in record.features.items()}
-    parts = [record.task, known, features, record.splits]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+SEEDLESS = (*CLOSED_FORM, RANDOM_INIT)
+"""Contenders that are one thing whatever a run's seed: what knows no seed, and a run that is named beside all."""
 
 
 def over_seeds(runs: Sequence[RunReport]) -> tuple[OverSeeds, ...]:
@@ -36,9 +25,15 @@ def _joined(runs: Sequence[RunReport]) -> OverSeeds:
     scores = [{c.name: c.scores.to_json() for c in run.contenders} for run in runs]
     names = [name for name in scores[0] if all(name in found for found in scores)]
     intervals = {
-        name: {key: Interval.of([found[name].get(key) for found in scores]) for key in scores[0][name]}
+        name: {key: _over(name, [found[name].get(key) for found in scores]) for key in scores[0][name]}
         for name in names
     }
     return OverSeeds(
         tuple(run.run for run in runs), tuple(run.seed for run in runs), runs[0].task, runs[0].split, intervals
     )
+
+
+def _over(name: str, values: Sequence[float | None]) -> Interval:
+    """Mean and interval; of what is the same for every seed, its value alone."""
+    found = Interval.of(values)
+    return replace(found, half=None) if name in SEEDLESS else found

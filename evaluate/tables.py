@@ -1,7 +1,7 @@
 """Tables: plain text for a terminal of 100 columns, and Markdown. The headline comes first, controls under it."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .across import Comparison, OverSeeds
 from .layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, NOTHING, Column, Numbers
@@ -11,6 +11,10 @@ WIDTH = 100
 MOST_EPISODES = 12
 SHOWN_OVER_SEEDS = 4
 SHORT = 16
+OVER_SEEDS = (
+    "over seeds: mean ± 95% interval (Student's t) of runs of one recipe on the same rows; without ±: a control "
+    "that is the same for every seed."
+)
 COMPARISON_LEGEND = (
     "comparison: of the heads, by a paired bootstrap that draws whole episodes; [95%] holds the difference, second "
     "minus first, in 95% of the draws; p: two-sided; *: the interval does not hold 0."
@@ -49,7 +53,7 @@ def _legends(report: Report) -> list[str]:
     if any(run.head.findings for run in report.runs):
         found.append(FINDINGS_LEGEND)
     if report.seeds:
-        found.append("over seeds: mean ± 95% interval (Student's t) of runs of one recipe on the same rows.")
+        found.append(OVER_SEEDS)
     if report.comparison:
         found.append(COMPARISON_LEGEND)
     return found
@@ -80,7 +84,8 @@ def _heading(run: RunReport) -> list[str]:
         f"{run.dataset}{' (SIMULATED)' if run.simulated else ''}"
     )
     threshold = "" if run.head.threshold is None else f", threshold {run.head.threshold:g}"
-    return [headline, told, f"checkpoint {run.checkpoint} (step {run.step}){threshold}"]
+    steps = [f"steps: {run.steps}"] if run.steps else []
+    return [headline, told, f"checkpoint {run.checkpoint} (step {run.step}){threshold}", *steps]
 
 
 def _kinds(numbers: Numbers) -> str:
@@ -91,8 +96,7 @@ def _kinds(numbers: Numbers) -> str:
 
 def _blocks(run: RunReport) -> Iterable[Block]:
     layout = LAYOUTS[run.task]
-    controls = [(f"  {_name(control, run.head)}", control.scores.to_json()) for control in run.contenders[1:]]
-    yield _shown(run.split, [(run.head.name, run.head.scores.to_json()), *controls], layout.columns)
+    yield _shown(run.split, [*_contenders(run)], layout.columns)
     val = [(contender.name, contender.val.to_json()) for contender in run.contenders if contender.val]
     if val:
         yield _shown("val", val, layout.columns)
@@ -104,6 +108,15 @@ def _blocks(run: RunReport) -> Iterable[Block]:
             yield _shown(f"head by {by}", _plain(groups), layout.counted)
     if run.ceiling:
         yield "perfect cells", _plain(run.ceiling), layout.ceiling
+
+
+def _contenders(run: RunReport) -> Iterator[Row]:
+    """The head, and under it its controls; one with a threshold of its own a second time at that."""
+    yield run.head.name, run.head.scores.to_json()
+    for control in run.contenders[1:]:
+        yield f"  {_name(control, run.head)}", control.scores.to_json()
+        if control.own:
+            yield f"  {control.name} @{control.own.threshold:.2f}", control.own.scores.to_json()
 
 
 def _plain(scores: Mapping[str, Scores]) -> list[Row]:

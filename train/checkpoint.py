@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from ..pipeline.errors import WeightsError
 from .belonging import refuse_foreign
+from .best import Best
 from .bounds import LIST, describe, fault, read_json, read_tensors, shapes_of
 from .folder import point, publish, set_aside
 from .moments import moment_shapes, moments, set_moments
@@ -36,14 +37,6 @@ HEAD = "head"
 STEPS = "steps.json"
 TOLD = ("loss", "f_0_25", "precision", "recall", "mse", "r2", "cosine", "corner_f1", "true_corner_f1")
 """What people are told of a validation, beside the metric that chose the best."""
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best validation of one contender so far."""
-
-    step: int
-    value: float
 
 
 @dataclass(frozen=True)
@@ -215,9 +208,20 @@ def restore(
         set_moments(model, optimizers[name], read_tensors(file, moment_shapes(file, model)))
     state = read_json(path / "training_state" / "state.json")
     try:
-        return {name: Best(int(value["step"]), float(value["value"])) for name, value in state["best"].items()}
+        return {name: _best(said) for name, said in state["best"].items()}
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise WeightsError(f"{path} does not say which checkpoints were best", found=error) from None
+
+
+def _best(said: Mapping[str, Any]) -> Best:
+    """Loss and first step are not in what was written before they were known."""
+    loss, reached = said.get("loss"), said.get("reached")
+    return Best(
+        int(said["step"]),
+        float(said["value"]),
+        None if loss is None else float(loss),
+        None if reached is None else int(reached),
+    )
 
 
 def load_model(path: Path, name: str, model: nn.Module) -> None:

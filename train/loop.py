@@ -17,7 +17,8 @@ from tqdm import tqdm
 from ..pipeline.errors import Interrupted
 from ..pipeline.interrupt import Stop, stop_on_signals
 from . import checkpoint
-from .checkpoint import HEAD, Best
+from .best import better
+from .checkpoint import HEAD
 from .divergence import diverged
 from .loader import Batch, Loaded, Loader
 from .objectives.terms import pooled
@@ -111,7 +112,7 @@ def out_of_patience(run: Run, done: int) -> bool:
     A function of the step and the best validation alone, so a resumed run knows it too.
     """
     config, best = run.config, bests_of(run.racers).get(HEAD)
-    since = done // config.eval_freq - (best.step // config.eval_freq if best else 0)
+    since = done // config.eval_freq - (best.since // config.eval_freq if best else 0)
     return 0 < config.early_stop <= since
 
 
@@ -170,11 +171,9 @@ def scores(task: Task, observations: list[Observation]) -> dict[str, float]:
 
 
 def note_best(run: Run, racer: Racer, done: int, values: Mapping[str, float]) -> None:
-    """Remember a validation that is better than those before."""
-    value = values[run.task.best_by]
+    """Remember a validation that is better than those before; see :func:`~.best.rank`."""
     sign = 1.0 if run.task.higher_is_better else -1.0
-    if math.isfinite(value) and (racer.best is None or sign * value > sign * racer.best.value):
-        racer.best = Best(done, value)
+    racer.best = better(racer.best, done, values[run.task.best_by], values.get("loss"), sign=sign)
 
 
 def save(run: Run, done: int) -> None:

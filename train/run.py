@@ -16,9 +16,10 @@ from ..pipeline.machine import available_memory
 from ..pipeline.manifest import DatasetManifest, assign_splits
 from . import checkpoint
 from .averages import average_of
+from .best import Best
 from .boards import Board, Guarded, TensorBoard, Wandb
 from .card import carded
-from .checkpoint import HEAD, Best, Checkpoint
+from .checkpoint import HEAD, Checkpoint
 from .compiled import compile_terms
 from .config import TrainConfig
 from .inputs import Inputs, describe_run, open_inputs, summary

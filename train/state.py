@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
-from .checkpoint import Best
+from .best import Best
 from .compiled import Terms
 from .config import TrainConfig
 from .journal import Journal

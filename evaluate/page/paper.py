@@ -6,6 +6,7 @@ from itertools import accumulate
 from ...pipeline.errors import VisualThoughtError
 from ..paper.build import paper_tables
 from ..paper.digits import half_shown, shown
+from ..paper.evaluated import evaluated
 from ..paper.runs import At
 from ..paper.table import Cell, Column, PaperTable
 from ..paper.terminal import labels_of
@@ -17,8 +18,11 @@ def published_tables(report: Report) -> tuple[tuple[Table, ...], tuple[str, ...]
     """Every table of the paper that the runs' tasks have, and a sentence about those that cannot be built."""
     at: At = "best" if all(run.checkpoint == "best" for run in report.runs) else "last"
     untrained = report.asked.random_init
+    known = {run.path.resolve(): evaluated(run.to_json()) for run in report.runs}
     try:
-        tables = paper_tables([run.path for run in report.runs], at=at, random_init=[untrained] if untrained else ())
+        tables = paper_tables(
+            [run.path for run in report.runs], at=at, random_init=[untrained] if untrained else (), evaluated=known
+        )
         return tuple(_table(table) for table in tables), ()
     except (VisualThoughtError, OSError) as error:
         why = error.problem if isinstance(error, VisualThoughtError) else error.strerror

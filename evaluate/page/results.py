@@ -24,8 +24,9 @@ def results_of(run: RunReport) -> Iterator[Table]:
     """Head and controls on the split and on val, what was found about views and phases, groups, and the ceiling."""
     layout, contenders = LAYOUTS[run.task], run.contenders
     note = _legend(layout.legend)
-    rows = [(_label(one, run), one.scores.to_json()) for one in contenders]
-    yield _table(f"Head and controls on {run.split}", "contender", rows, layout.columns, notes=(note,))
+    rows = [row for one in contenders for row in rows_of(one, run)]
+    steps = (f"Steps of the checkpoints: {words(run.steps)}.",) if run.steps else ()
+    yield _table(f"Head and controls on {run.split}", "contender", rows, layout.columns, notes=(note, *steps))
     val = [(words(one.name), one.val.to_json()) for one in contenders if one.val]
     if val:
         yield _table("The same on val", "contender", val, layout.columns, notes=(CHOSEN,))
@@ -76,6 +77,13 @@ def weakest(run: RunReport) -> Iterator[Table]:
         yield _table(title, "group", rows, layout.counted, notes=(note,), best=False)
 
 
+def rows_of(one: ContenderReport, run: RunReport) -> Iterator[Row]:
+    """A contender; a control once more at a threshold of its own."""
+    yield _label(one, run), one.scores.to_json()
+    if one.own and one is not run.head:
+        yield f"{words(one.name)} @{one.own.threshold:.2f}", one.own.scores.to_json()
+
+
 def words(name: str) -> str:
     """A contender's or a file's name as words."""
     return name.replace("_", " ")
@@ -106,7 +114,8 @@ def _seeds(found: OverSeeds, which: str) -> Table:
         for name, values in found.intervals.items()
     ]
     seeds = ", ".join(map(str, found.seeds))
-    note = f"Mean ± half of the 95% interval (Student's t) of {', '.join(found.runs)}: one recipe, seeds {seeds}."
+    note = f"Mean ± half of the 95% interval (Student's t) of {', '.join(found.runs)}: one recipe, seeds {seeds}. "
+    note += "Without ±: a control that is the same for every seed."
     headings = ("contender", *(column.heading for column in columns))
     return Table(f"Over seeds, on {found.split}{which}", headings, _with_dashes(rows), notes=(note,))
 

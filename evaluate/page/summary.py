@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..layouts import LAYOUTS, Numbers
 from ..report import RunReport
 from .content import NOTHING, Number
-from .results import shown, words
+from .results import rows_of, shown
 
 
 class Told(NamedTuple):
@@ -47,10 +47,11 @@ def summary_of(run: RunReport) -> Iterator[Number]:
     layout, numbers = LAYOUTS[run.task], run.head.scores.to_json()
     first = layout.headline
     yield Number(first.heading, shown(first, numbers), _filled(HEADLINES[run.task], numbers))
-    controls = [(value, one) for one in run.contenders[1:] if (value := first.number(one.scores.to_json())) is not None]
-    if controls:
-        best = max(controls, key=lambda control: first.sign * control[0])[1]
-        yield Number("Best control", shown(first, best.scores.to_json()), f"{first.heading} of {words(best.name)}")
+    controls = [row for one in run.contenders[1:] for row in rows_of(one, run)]
+    known = [(value, name, told) for name, told in controls if (value := first.number(told)) is not None]
+    if known:
+        _, name, told = max(known, key=lambda control: first.sign * control[0])
+        yield Number("Best control", shown(first, told), f"{first.heading} of {name}")
     columns = {column.key: column for column in layout.columns}
     for one in TOLD[run.task]:
         text = shown(columns[one.key], numbers)

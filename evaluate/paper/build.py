@@ -1,23 +1,30 @@
 """From folders to tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...pipeline.errors import ConfigError
 from ...pipeline.words import counted
 from .checkpoints import checkpoint_rows
+from .controls import RANDOM, control_notes
+from .evaluated import Evaluated
 from .folders import Found, gather
 from .groups import Group, Line, Lines, arrange, group_runs
 from .layouts import LAYOUTS, Layout
 from .notes import facts, legend, missing, recipe_note, settings_of
 from .published import KEYS, published_row
-from .rows import RANDOM, control_rows, head_row, paper_row, varying, with_best
+from .rows import control_rows, head_row, paper_row, varying, with_best
 from .runs import At, PaperRun
 from .table import CONTROLS, Block, Column, PaperTable, Row
 
 
 def paper_tables(
-    folders: Sequence[Path], *, number: int | None = None, at: At = "last", random_init: Sequence[Path] = ()
+    folders: Sequence[Path],
+    *,
+    number: int | None = None,
+    at: At = "last",
+    random_init: Sequence[Path] = (),
+    evaluated: Mapping[Path, Evaluated] | None = None,
 ) -> tuple[PaperTable, ...]:
     """The paper's tables of the runs in some folders, from these folders alone.
 
@@ -26,6 +33,7 @@ def paper_tables(
         number: one table, which all runs must be of; None: every table that the runs' tasks have.
         at: which validation tables 1-3 show: the ``last``, as the paper's table 3, or each contender's ``best``.
         random_init: runs on an untrained backbone's features; a control of the row with the same settings.
+        evaluated: by resolved run folder, controls that an evaluation has just judged; None: what the folders hold.
 
     Returns:
         tables in the paper's order; :func:`~.render.render` shows one.
@@ -34,7 +42,7 @@ def paper_tables(
         ConfigError: a folder without a run, or runs of a task that table ``number`` is not about.
         VisualThoughtError: a damaged log or ``sweep.json``.
     """
-    found, untrained = gather(folders), gather(random_init).runs if random_init else ()
+    found, untrained = gather(folders, evaluated), gather(random_init).runs if random_init else ()
     numbers = [n for n, layout in LAYOUTS.items() if any(run.record.task == layout.task for run in found.runs)]
     if number is not None:
         _refuse_others(number, found.runs)
@@ -71,9 +79,11 @@ def _table(number: int, found: Found, untrained: Sequence[PaperRun], at: At) -> 
     random, lacking = _twin(chosen, [run for run in untrained if run.record.task == layout.task], bool(untrained))
     columns = (*layout.columns, *_extra(layout, number, shown))
     body, notes = _checkpoints(chosen, columns) if number == 4 else (_body(number, blocks, columns, at), ())
-    controls = control_rows(chosen, random, columns, "last" if number == 4 else at)
+    controls_at: At = "last" if number == 4 else at
+    controls = control_rows(chosen, random, columns, controls_at)
     filled = (*body, *([Block(CONTROLS, controls)] if controls else []))
-    notes = (*notes, *missing(found, shown, chosen, controls), *repeated, *lacking, *recipe_note(number, shown, filled))
+    about = control_notes(chosen, controls, controls_at, asked_random=bool(untrained))
+    notes = (*notes, *missing(found, shown), *repeated, *lacking, *about, *recipe_note(number, shown, filled))
     return PaperTable(
         number=number,
         task=layout.task,
@@ -82,7 +92,13 @@ def _table(number: int, found: Found, untrained: Sequence[PaperRun], at: At) -> 
         corner=layout.corner,
         columns=columns,
         blocks=filled,
-        legend=legend(layout.measured, filled, columns, settings_of(chosen, columns) if len(shown) > 1 else ""),
+        legend=legend(
+            layout.measured,
+            filled,
+            columns,
+            chosen=settings_of(chosen, columns) if len(shown) > 1 else "",
+            controls_at=controls_at,
+        ),
         notes=tuple(dict.fromkeys(notes)),
     )
 

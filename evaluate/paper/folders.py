@@ -1,10 +1,11 @@
 """Which runs and sweeps some folders hold."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...pipeline.errors import ConfigError
+from .evaluated import Evaluated
 from .runs import PaperRun, read_run
 from .sweeps import FILE as SWEEP
 from .sweeps import PaperSweep, read_sweep
@@ -18,8 +19,12 @@ class Found:
     sweeps: tuple[PaperSweep, ...] = ()
 
 
-def gather(folders: Sequence[Path]) -> Found:
+def gather(folders: Sequence[Path], evaluated: Mapping[Path, Evaluated] | None = None) -> Found:
     """Runs and sweeps: each folder is one of them, or holds some of them directly.
+
+    Args:
+        folders: where they are.
+        evaluated: by resolved run folder, what is known of it beyond its own files.
 
     Raises:
         ConfigError: a folder without any, or a damaged ``run.json``.
@@ -31,7 +36,8 @@ def gather(folders: Sequence[Path]) -> Found:
     sweeps = tuple(read_sweep(place) for place in named if (place / SWEEP).is_file())
     below = (run for sweep in sweeps for runs in sweep.runs.values() for run in runs)
     alone = (place for place in named if not (place / SWEEP).is_file())
-    return Found(tuple(read_run(place) for place in _once((*below, *alone))), sweeps)
+    known = evaluated or {}
+    return Found(tuple(read_run(place, known.get(place.resolve())) for place in _once((*below, *alone))), sweeps)
 
 
 def _places(folder: Path) -> Iterator[Path]:

@@ -36,6 +36,21 @@ class Group:
         """Whether its numbers are of finished runs."""
         return bool(self.counted) and self.counted[0].finished
 
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """The head and the controls that were judged while it was trained."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.log.contenders))
+
+    def logs(self, contender: str) -> bool:
+        """Whether any of its runs judged a contender while it was trained."""
+        return contender in self.contenders
+
+    def same_objective(self, contender: str) -> bool:
+        """Whether a contender's loss has the head's terms, so that the two can be compared."""
+        return all(
+            run.log.terms(contender) == run.log.terms("head") for run in self.counted if run.log.steps(contender)
+        )
+
     def interval(self, metric: str, at: At, contender: str = "head") -> Interval:
         """A metric (``val.f_0_25``, ``train.mse``) over the seeds; no mean where it was not measured."""
         split, _, name = metric.partition(".")

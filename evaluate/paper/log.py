@@ -10,6 +10,8 @@ from ...pipeline.errors import VisualThoughtError
 from ...train.journal import FILE
 
 LABELS = ("kind", "step", "contender", "split")
+TERMS = ("coarse", "refine")
+"""Terms of a loss that a contender of its task may lack."""
 STOPPED_EARLY = "stopped early"
 
 
@@ -32,6 +34,11 @@ class Log:
     def number(self, contender: str, split: str, step: int, metric: str) -> float | None:
         """One number; None where it was not measured."""
         return self.validations.get((contender, split), {}).get(step, {}).get(metric)
+
+    def terms(self, contender: str) -> frozenset[str]:
+        """Which of the terms a contender's validation loss has."""
+        steps = self.validations.get((contender, "val"), {}).values()
+        return frozenset(name for numbers in steps for name in TERMS if name in numbers)
 
     @property
     def contenders(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from ...pipeline.words import counted
 from .digits import shown
 from .folders import Found
 from .groups import Group
-from .judged import UNTRAINED
 from .published import SOURCE, differing
 from .runs import At, PaperRun
 from .sweeps import PaperSweep
@@ -29,8 +28,10 @@ def facts(groups: Sequence[Group], chosen: Group, *, at: At | None, setting: str
     return (*said, *([f"row: {setting}"] if setting else []))
 
 
-def legend(measured: str, blocks: Sequence[Block], columns: Sequence[Column], chosen: str) -> tuple[str, ...]:
-    """The marks that the table uses, and no other."""
+def legend(
+    measured: str, blocks: Sequence[Block], columns: Sequence[Column], *, chosen: str, controls_at: At
+) -> tuple[str, ...]:
+    """The marks that the table uses, and no other; which row its controls are of, and of which validation."""
     rows = [row for block in blocks for row in block.rows]
     cells = [cell for row in rows for cell in row.cells]
     said = [measured]
@@ -42,8 +43,9 @@ def legend(measured: str, blocks: Sequence[Block], columns: Sequence[Column], ch
         said.append(f"mean and 95% interval (Student's t) over {_seeds(rows)} seeds")
     if any(row.of == "paper" for row in rows):
         said.append(f"paper: {SOURCE}, whose data are its own")
-    if chosen and blocks[-1].name == CONTROLS:
-        said.append(f"controls: those of the row {chosen}")
+    if blocks[-1].name == CONTROLS:
+        row = f"those of the row {chosen}, " if chosen else ""
+        said.append(f"controls: {row}each at its own {controls_at} validation")
     if any(column.key.startswith("origin.") for column in columns):
         said.append("data: hash of labels and split; z, r, e, y: fingerprints of the features, eight digits of each")
     return tuple(said)
@@ -55,12 +57,12 @@ def settings_of(group: Group, columns: Sequence[Column]) -> str:
     return ", ".join(f"{c.heading} {shown(Cell(value), c)}" for c, value in values.items() if value is not None)
 
 
-def missing(found: Found, groups: Sequence[Group], chosen: Group, controls: Sequence[Row]) -> tuple[str, ...]:
-    """Everything that keeps the table from being whole."""
+def missing(found: Found, groups: Sequence[Group]) -> tuple[str, ...]:
+    """Everything that keeps the rows from being whole."""
     ours = {run.folder.resolve() for group in groups for run in group.runs}
     listed = [note for sweep in found.sweeps if _reaches(sweep, ours) for note in sweep.notes]
     unfinished = _unfinished([run for group in groups for run in group.runs if not run.finished])
-    return (*listed, *unfinished, *(note for group in groups for note in _left_out(group)), *_about(chosen, controls))
+    return (*listed, *unfinished, *(note for group in groups for note in _left_out(group)))
 
 
 def recipe_note(number: int, groups: Sequence[Group], blocks: Sequence[Block]) -> tuple[str, ...]:
@@ -112,13 +114,6 @@ def _left_out(group: Group) -> Iterator[str]:
         yield f"{group.counted[0].folder.parent}: numbers are of the {some} that are finished"
     for run in (run for run in group.counted if not run.sizes):
         yield f"{run.folder} has no readable checkpoint: its parameters are not known"
-
-
-def _about(chosen: Group, controls: Sequence[Row]) -> Iterator[str]:
-    if not controls:
-        yield f"no control was trained with {chosen.one.folder}"
-    elif chosen.one.record.task == "ground" and not any(row.label in UNTRAINED for row in controls):
-        yield f"no centre prior: it comes with `vtt eval {chosen.one.folder}`"
 
 
 def _reaches(sweep: PaperSweep, folders: Container[Path]) -> bool:

@@ -5,16 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 from ...train.sweep.intervals import Interval
+from .controls import RANDOM
+from .evaluated import UNTRAINED
 from .groups import Group, Line
-from .judged import UNTRAINED, judged
 from .published import Published
 from .runs import At
-from .sizes import sizes
+from .sizes import CLOSED_FORM, sizes
 from .table import Cell, Column, Row
 
 SAME_MODEL = ("instruction_blind", "random_init")
 """Controls that have the head's own architecture, so that a row's settings are theirs too."""
-RANDOM = "random_init"
 
 
 def head_row(line: Line, columns: Sequence[Column], at: At, label: str = "") -> Row:
@@ -67,8 +67,9 @@ def with_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]
 
 def controls_of(group: Group) -> tuple[str, ...]:
     """The controls of a setting: trained ones first, then those an evaluation added."""
-    trained = dict.fromkeys(name for run in group.runs for name in run.log.contenders if name != "head")
-    return (*trained, *(name for name in UNTRAINED if any(judged(run.folder, name) for run in group.runs)))
+    trained = tuple(name for name in group.contenders if name != "head")
+    added = (name for name in UNTRAINED if name not in trained and any(run.evaluated.get(name) for run in group.runs))
+    return (*trained, *added)
 
 
 def control_rows(group: Group, random: Group | None, columns: Sequence[Column], at: At) -> tuple[Row, ...]:
@@ -81,10 +82,14 @@ def control_rows(group: Group, random: Group | None, columns: Sequence[Column], 
 
 
 def control_cell(group: Group, name: str, column: Column, at: At) -> Cell:
-    """A control's number over the seeds."""
-    if name not in UNTRAINED:
-        return cell_from(group.interval(column.key, at, name))
-    return cell_from(Interval.of([judged(run.folder, name).get(column.key) for run in group.counted]))
+    """A control's number over the seeds, without an interval where it is the same for all of them."""
+    if column.key == "val.loss" and not group.same_objective(name):
+        return Cell()
+    if group.logs(name):
+        found = cell_from(group.interval(column.key, at, name))
+    else:
+        found = cell_from(Interval.of([run.evaluated.get(name, {}).get(column.key) for run in group.counted]))
+    return replace(found, half=None) if name in CLOSED_FORM and column.key.startswith("val.") else found
 
 
 def varying(groups: Iterable[Group], known: Sequence[str]) -> list[Column]:

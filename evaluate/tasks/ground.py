@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...pipeline.metrics.bootstrap import EpisodeSums
-from ...pipeline.metrics.curves import threshold_sweep
+from ...pipeline.metrics.curves import best_threshold, threshold_sweep
 from ...train.tasks.ground import CONTROLS
 from ..answers import answer_all, grids_of, grounding_rows
 from ..ceiling import ceiling
@@ -15,7 +15,7 @@ from ..figures.pages_ground import ground_pages
 from ..figures.shown import Shown
 from ..findings import find
 from ..frames import open_frames
-from ..report import ContenderReport, RunReport
+from ..report import ContenderReport, OwnThreshold, RunReport
 from ..rows import Answers, LabelledRows
 from ..scores import score, score_by
 from ..subject import Subject
@@ -76,7 +76,14 @@ def _contender(name: str, split: str, splits: Mapping[str, Split], threshold: fl
         losses={split: answers.losses, "val": val.answers[name].losses},
         findings=find(answers, rows),
         sums=EpisodeSums.of(rows.episode, tally_ground(answers, rows, threshold)),
+        own=None if name == PRIOR else _at_its_own(answers, rows, val, name, threshold),
     )
+
+
+def _at_its_own(answers: Answers, rows: LabelledRows, val: Split, name: str, threshold: float) -> OwnThreshold | None:
+    """At the threshold that suits a contender best on val; None where it is judged at that already."""
+    own = best_threshold(val.answers[name].logits, val.rows.cells)
+    return None if own == threshold else OwnThreshold(own, score(answers, rows, own))
 
 
 def _pages(subject: Subject, config: EvalConfig, split: Split, report: RunReport) -> Sequence[Page]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from .grounding import Counts, count_cells, f_score, sigmoid
+from .grounding import Counts, count_cells, sigmoid
 
 SWEEP = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
@@ -27,7 +27,7 @@ def threshold_sweep(
 
 
 def best_threshold(logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "n c"], beta: float = 0.25) -> float:
-    """The threshold with the highest F_β among all distinct scores sigmoid(a_j); of equals the highest.
+    """The threshold with the highest F_β (eq. 51) among all distinct scores sigmoid(a_j); of equals the highest.
 
     For controls that have no threshold of their own. Chosen on validation rows, never on the rows reported.
     Without cells or without a positive one, 0.5.
@@ -36,7 +36,9 @@ def best_threshold(logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "
     positives = int(np.asarray(targets, dtype=bool).sum())
     if not positives:
         return 0.5
-    f = [f_score(Counts(int(t), int(d - t), int(positives - t)), beta) for t, d in zip(tp, decided, strict=True)]
+    p, r, weight = tp / decided, tp / positives, beta * beta  # (k,)
+    whole = weight * p + r
+    f = np.divide((1 + weight) * p * r, whole, out=np.zeros_like(p), where=whole > 0)
     return float(scores[int(np.argmax(f))])
 
 

@@ -79,6 +79,30 @@ def test_two_seeds_of_one_recipe_get_mean_and_interval_and_another_recipe_does_n
     assert judge(tmp_path, runs / "run", runs / "untrained", store=None).seeds == ()
 
 
+def test_what_is_the_same_for_every_seed_has_a_value_and_no_interval(runs, tmp_path):
+    report = judge(tmp_path, runs / "run", runs / "other", random_init=runs / "untrained")
+    (found,) = report.seeds
+    for name in ("centre_prior", "random_init"):
+        control = next(c for c in report.runs[0].contenders if c.name == name).scores.to_json()
+        assert found.intervals[name]["f_0_25"].mean == control["f_0_25"]
+        assert all(interval.half is None for interval in found.intervals[name].values())
+    assert found.intervals["linear_probe"]["f_0_25"].half is not None
+    shown = (tmp_path / "table.txt").read_text().split("2 seeds")[1]
+    assert "±" not in next(line for line in shown.splitlines() if line.startswith("random_init"))
+
+
+def test_seeds_are_one_recipe_whichever_training_examples_their_validations_scored(runs, trained_once, tmp_path):
+    for seed in (0, 1):
+        config = {"steps": 4, "eval_freq": 4, "eval_train_rows": 5, "seed": seed}
+        train(train_config(trained_once, str(tmp_path / f"seed-{seed}"), **config))
+    records = [json.loads((tmp_path / f"seed-{seed}" / "run.json").read_text()) for seed in (0, 1)]
+    for number, record in enumerate(records):  # a data set of many episodes: the draw differs in which it is from
+        record["splits"]["train_eval"]["episodes"] = [number]
+        (tmp_path / f"seed-{number}" / "run.json").write_text(json.dumps(record))
+    (found,) = judge(tmp_path / "out", tmp_path / "seed-0", tmp_path / "seed-1").seeds
+    assert found.seeds == (0, 1)
+
+
 @pytest.mark.parametrize("names", [("run",), ("run", "other", "untrained")])
 def test_a_comparison_takes_two_runs(runs, tmp_path, names):
     with pytest.raises(ConfigError, match="takes two runs"):
@@ -110,6 +134,8 @@ def test_the_random_init_control_is_the_head_of_its_own_run_on_the_same_rows(run
     assert control.name == "random_init"
     assert control.scores.to_json() == alone.runs[0].head.scores.to_json()
     assert control.val.to_json() == alone.runs[0].head.val.to_json()
+    assert control.step == alone.runs[0].step
+    assert f"random_init {control.step}" in (tmp_path / "beside/table.txt").read_text()
     assert "random_init" in (tmp_path / "beside/table.txt").read_text()
     assert any("another recipe" in note for note in beside.notes)  # it took fewer steps
 

@@ -76,6 +76,8 @@ def test_the_json_holds_every_contender_with_groups_sweep_and_val(report):
     run = data["runs"][0]
     assert data["schema"] == 1
     assert list(run["contenders"]) == ["head", "instruction_blind", "linear_probe", "centre_prior"]
-    assert set(run["contenders"]["head"]) == {"threshold", "scores", "val", "losses", "groups", "sweep"}
+    assert set(run["contenders"]["head"]) == {
+        *("step", "threshold", "scores", "val", "losses", "groups", "sweep", "own_threshold"),
+    }
     assert set(run["contenders"]["head"]["groups"]) == {"target", "camera", "phase", "episode"}
     assert len(run["contenders"]["head"]["sweep"]) == 19

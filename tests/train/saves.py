@@ -30,8 +30,9 @@ from spoiler import DEAD, Spoiler
 
 from visual_thought.pipeline.errors import MachineError
 from visual_thought.pipeline.store.system import SYSTEM
+from visual_thought.train.best import Best
 from visual_thought.train.bounds import fault
-from visual_thought.train.checkpoint import Best, prune, write_checkpoint
+from visual_thought.train.checkpoint import prune, write_checkpoint
 from visual_thought.train.config import OptimizerConfig
 from visual_thought.train.loaded import load_run
 from visual_thought.train.optimizer import make_optimizer, named_trainable

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from visual_thought.pipeline.errors import WeightsError
+from visual_thought.train.best import Best
 from visual_thought.train.bounds import fault
 from visual_thought.train.checkpoint import (
-    Best,
     Checkpoint,
     checkpoints,
     load_model,
@@ -33,7 +33,7 @@ def trained(seed: int = 0) -> tuple[dict, dict]:
 
 def save(run_dir, step, best_step=None, seed=0):
     models, optimizers = trained(seed)
-    best = {"head": Best(best_step or step, 0.5)}
+    best = {"head": Best(best_step or step, 0.5, 1.25, 3)}
     return write_checkpoint(run_dir, step, models=models, optimizers=optimizers, best=best, config={"a": 1})
 
 
@@ -41,7 +41,7 @@ def test_weights_moments_and_best_values_come_back(tmp_path):
     path = save(tmp_path, 7)
     models, optimizers = trained(seed=1)
     expected, expected_optimizers = trained(seed=0)
-    assert restore(path, models, optimizers) == {"head": Best(7, 0.5)}
+    assert restore(path, models, optimizers) == {"head": Best(7, 0.5, 1.25, 3)}
     for name, model in models.items():
         pairs = zip(model.parameters(), expected[name].parameters(), strict=True)
         for parameter, original in pairs:
@@ -49,6 +49,15 @@ def test_weights_moments_and_best_values_come_back(tmp_path):
             state, was = optimizers[name].state[parameter], expected_optimizers[name].state[original]
             assert state.keys() == was.keys()
             assert all(torch.equal(state[key], was[key]) for key in was)
+
+
+def test_a_checkpoint_that_knows_only_step_and_value_of_the_best_still_comes_back(tmp_path):
+    path = save(tmp_path, 7)
+    state = path / "training_state" / "state.json"
+    state.write_text(json.dumps({"step": 7, "best": {"head": {"step": 7, "value": 0.5}}}))
+    found = restore(path, *trained(seed=1))
+    assert found == {"head": Best(7, 0.5)}
+    assert found["head"].since == 7
 
 
 def test_an_average_is_the_model_and_the_weights_that_take_the_steps_come_back_too(tmp_path):

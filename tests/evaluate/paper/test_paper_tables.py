@@ -6,30 +6,15 @@ import shutil
 
 import pytest
 
-from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.paper.build import paper_tables
-from visual_thought.evaluate.run import evaluate
+from visual_thought.evaluate.paper.runs import BEST_BY, read_run
+from visual_thought.evaluate.recipe import recipe_of
+from visual_thought.pipeline import registry
 from visual_thought.pipeline.errors import ConfigError
 
+from .reading import cells, logged, rows
+
 T_ONE_DEGREE = 12.7062
-
-
-def logged(run, step, contender="head", split="val"):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found = [
-        line
-        for line in lines
-        if line["kind"] == "validation" and (line["step"], line["contender"], line["split"]) == (step, contender, split)
-    ]
-    return found[-1]
-
-
-def cells(table, row):
-    return {column.key: cell for column, cell in zip(table.columns, row.cells, strict=True)}
-
-
-def rows(table, of="head"):
-    return [row for block in table.blocks for row in block.rows if row.of == of]
 
 
 def test_blocks_and_arrows_are_those_of_the_sweep(swept_once):
@@ -68,18 +53,39 @@ def test_best_validations_may_be_asked_for(swept_once):
     assert cells(table, rows(table)[1])["val.f_0_25"].value == pytest.approx(sum(best) / 2)
 
 
-def test_controls_are_those_of_the_carried_row_and_every_row_has_its_own_in_json(swept_once):
-    table = paper_tables([swept_once], number=3)[0]
-    blind, probe = rows(table, "control")
-    assert (blind.label, probe.label) == ("instruction_blind", "linear_probe")
-    runs = [swept_once / "margin-p--0.15" / f"seed-{seed}" for seed in (0, 1)]
-    values = [logged(run, 12, "instruction_blind")["loss"] for run in runs]
-    assert cells(table, blind)["val.loss"].value == pytest.approx(sum(values) / 2)
-    assert cells(table, blind)["decoder.dim"].value == 16
-    assert cells(table, probe)["decoder.dim"].value == ""
-    assert cells(table, probe)["size.all"].value == 8 + 1
-    other = table.to_json()["blocks"][0]["rows"][1]["controls"]["linear_probe"]["val.loss"]["values"]
-    assert other == [logged(swept_once / "lr-0.03" / f"seed-{seed}", 12, "linear_probe")["loss"] for seed in (0, 1)]
+def test_the_best_of_equal_validations_has_the_lowest_loss_as_in_training(swept):
+    run = swept / "lr-0.03" / "seed-0"
+    losses = {4: 3.0, 8: 1.0, 12: 2.0}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "validation" and line["contender"] == "instruction_blind":
+            line |= {"f_0_25": 0.0, "loss": losses[line["step"]]}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_run(run).step_at("best", "instruction_blind") == 8
+    table = paper_tables([run], number=3, at="best")[0]
+    assert cells(table, rows(table, "control")[0])["val.loss"].value == 1.0
+
+
+@pytest.mark.parametrize("task", sorted(BEST_BY))
+def test_the_best_is_chosen_by_the_metric_of_the_task(task):
+    known = registry.load("task", task)
+    assert BEST_BY[task] == (known.best_by, 1.0 if known.higher_is_better else -1.0)
+
+
+def redrawn(run, data):
+    """The same run, as if validations had scored other training examples."""
+    record = json.loads((run / "run.json").read_text())
+    record["splits"]["train_eval"] = data
+    (run / "run.json").write_text(json.dumps(record))
+
+
+def test_seeds_are_one_row_whichever_training_examples_their_validations_scored(swept):
+    runs = [swept / "lr-0.03" / f"seed-{seed}" for seed in (0, 1)]
+    for run, episodes in zip(runs, ([0], [0, 1]), strict=True):
+        redrawn(run, {"episodes": episodes, "examples": 8})
+    (row,) = rows(paper_tables(runs, number=3)[0])
+    assert len(row.runs) == 2
+    assert len({recipe_of(read_run(run).record) for run in runs}) == 1
 
 
 def test_run_folders_alone_are_arranged_by_the_factors_they_vary(swept_once):
@@ -99,7 +105,7 @@ def test_table_4_compares_the_thirds_of_a_short_run_with_its_best_and_last(swept
     run = swept_once / "lr-0.03" / "seed-0"
     table = paper_tables([run], number=4)[0]
     assert [row.label for row in rows(table)] == ["1/3", "2/3", "best", "last"]
-    best = max((4, 8, 12), key=lambda step: (logged(run, step)["f_0_25"], -step))
+    best = max((4, 8, 12), key=lambda step: (logged(run, step)["f_0_25"], -logged(run, step)["loss"], step))
     for row, step in zip(rows(table), (4, 8, best, 12), strict=True):
         found = cells(table, row)
         assert found["step"].value == f"{step}"
@@ -138,34 +144,10 @@ def test_runs_of_several_tasks_get_a_table_each_and_never_share_one(experts_once
     assert any("(distill)" in found for found in refused.value.found)
 
 
-def test_a_run_on_an_untrained_backbone_is_a_control_of_its_setting(swept_once, untrained_once):
-    table = paper_tables([swept_once], number=3, random_init=[untrained_once])[0]
-    row = rows(table, "control")[-1]
-    assert row.label == "random_init"
-    assert cells(table, row)["val.loss"].value == logged(untrained_once, 12)["loss"]
-    with pytest.raises(ConfigError, match="read the same features as the others"):
-        paper_tables([swept_once], number=3, random_init=[swept_once / "margin-p--0.15"])
-    lacking = paper_tables([swept_once / "lr-0.03"], number=3, random_init=[untrained_once])[0]
-    assert any("no random_init row" in note for note in lacking.notes)
-
-
 def test_runs_on_other_features_are_rows_of_their_own(swept_once, untrained_once):
     table = paper_tables([swept_once / "margin-p--0.15", untrained_once], number=3)[0]
     assert len(rows(table)) == 2
     assert [column.heading for column in table.columns][-1] == "z"
-
-
-def test_the_centre_prior_comes_from_an_evaluation(swept, toy):
-    run = swept / "lr-0.03" / "seed-0"
-    assert any("no centre prior" in note for note in paper_tables([run], number=3)[0].notes)
-    evaluate(EvalConfig(runs=(run,), out=run / "eval", split="test", figures=False))
-    table = paper_tables([run], number=3)[0]
-    told = json.loads((run / "eval" / "metrics.json").read_text())["runs"][0]["contenders"]["centre_prior"]["val"]
-    row = rows(table, "control")[-1]
-    assert row.label == "centre_prior"
-    assert cells(table, row)["val.fp"].value == told["fp"]
-    assert cells(table, row)["val.f_0_25"].value == told["f_0_25"]
-    assert not any("centre prior" in note for note in table.notes)
 
 
 def test_the_papers_numbers_stand_below_a_run_of_its_recipe(swept):
@@ -188,7 +170,7 @@ def test_the_papers_numbers_stand_below_a_run_of_its_recipe(swept):
     assert [cells(three, paper)[key].value for key in ("val.fp", "val.f_0_25", "size.all")] == [122, 0.848, 12.79e6]
     assert [row.label for row in rows(four)] == ["20k", "40k", "best", "60k"]
     assert [cells(four, row)["val.fp"].value for row in rows(four, "paper")] == [105, 98, 104, 122]
-    assert not any("left out" in note for table in (three, four) for note in table.notes)
+    assert not any("numbers are left out" in note for table in (three, four) for note in table.notes)
 
 
 def test_without_the_papers_recipe_the_first_differences_are_named(swept_once):

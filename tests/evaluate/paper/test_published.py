@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visual_thought.evaluate.paper.published import CHECKPOINTS, RECIPES, ROWS, differing, published_row
-from visual_thought.evaluate.paper.runs import _flat
+from visual_thought.evaluate.recipe import flattened
 from visual_thought.pipeline.config import build, to_plain
 from visual_thought.pipeline.metrics.grounding import Counts, f_score, precision, recall
 from visual_thought.train.config import build_config
@@ -18,7 +18,7 @@ DERIVED = {"distill": {"decoder.dim": 768, "decoder.num_queries": 850}, "dense":
 
 def flat(config):
     """As a run would record it: with what the task fills in."""
-    return dict(_flat(to_plain(config))) | DERIVED[config.task]
+    return dict(flattened(to_plain(config))) | DERIVED[config.task]
 
 
 def test_counts_give_precision_recall_and_f_to_the_printed_digit():

@@ -102,3 +102,44 @@ def test_an_execution_seen_on_one_side_only_or_with_equal_cells_is_left_out():
 def test_negative_rows_are_left_out():
     absent = (np.full(CELLS, 0.99), np.zeros(CELLS, bool), 0, 9, True)
     assert shift_of([*execution(0, *GOOD), absent]) == shift_of(execution(0, *GOOD))
+
+
+def looped_shift(scores, cells, execution, frame, after):
+    """The same definition by loops over frames and cells."""
+    found = []
+    for number in sorted(set(execution.tolist())):
+        rows = sorted((int(f), i) for i, f in enumerate(frame) if execution[i] == number and any(cells[i]))
+        early, late = ([i for _, i in rows if bool(after[i]) == side] for side in (False, True))
+        margins = {False: [], True: []}
+        for i in [*early, *late] if early and late else []:
+            is_late = i in late
+            source = {c for c in range(cells.shape[1]) if cells[early[-1] if is_late else i, c]}
+            destination = {c for c in range(cells.shape[1]) if cells[i if is_late else late[0], c]}
+            if source - destination and destination - source:
+                best = [max(scores[i, c] for c in own) for own in (source - destination, destination - source)]
+                margins[is_late].append(best[0] - best[1])
+        if margins[False] and margins[True]:
+            found.append((margins[False], margins[True]))
+    moved = 0
+    for before, past in found:
+        moved += 2 * sum(m > 0 for m in before) > len(before) and 2 * sum(m < 0 for m in past) > len(past)
+    means = [[sum(pair[side]) / len(pair[side]) for pair in found] for side in (0, 1)]
+    return len(found), moved, *(sum(one) / len(one) for one in means)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_what_loops_over_frames_and_cells_find(seed):
+    rng = np.random.default_rng(seed)
+    rows, cells = 60, 6
+    frame = np.concatenate([rng.permutation(12) for _ in range(5)])
+    execution = np.repeat(np.arange(5), 12)
+    scores, truth = rng.random((rows, cells)), rng.random((rows, cells)) < 0.3
+    truth[execution == 4] &= frame[execution == 4, None] < 6  # one execution without a frame after its grasp
+    after = frame >= rng.integers(4, 9, 5)[execution]
+    after[execution == 4] = frame[execution == 4] >= 6
+    scores += 0.6 * truth * (execution > 0)[:, None]
+    found = phase_shift(scores, truth, execution, frame, after)
+    executions, moved, before, past = looped_shift(scores, truth, execution, frame, after)
+    assert (found.executions, found.moved) == (executions, moved)
+    assert 0 < found.moved <= found.executions < 5
+    assert (found.before, found.after) == (pytest.approx(before), pytest.approx(past))
