@@ -72,7 +72,7 @@ class RunReport:
     """One run's evaluation.
 
     Args:
-        run: the run folder's name.
+        run: its name: the run folder's, or the end of its path that tells it apart.
         path: the run folder.
         checkpoint: which checkpoint was read, and ``step`` the training step it is of.
         split: which split is reported, of ``dataset``.

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from .compare import compare, refuse_incomparable
 from .config import EvalConfig
 from .figures.book import draw_book, training_page
 from .judges import judge
+from .names import figure_folders, run_names
 from .page.collect import page_of
 from .page.html import write_page
 from .random_init import judge_random_init
@@ -101,7 +102,7 @@ def _with_random_init(config: EvalConfig, subject: Subject, judged: Judged) -> J
 def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judged) -> RunReport:
     episodes = subject.examples.table["episode_index"].to_numpy()[subject.splits[config.split]]
     return RunReport(
-        run=run_dir.resolve().name,
+        run=_own(run_names(config.runs), config, run_dir),
         path=run_dir,
         checkpoint=config.checkpoint,
         step=subject.loaded.head.step,
@@ -123,8 +124,12 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
 
 
 def _with_figures(config: EvalConfig, subject: Subject, report: RunReport, judged: Judged, drawn: Path) -> RunReport:
-    folder = Path("figures", report.run if len(config.runs) > 1 else "")
+    folder = Path("figures", _own(figure_folders(run_names(config.runs)), config, report.path))
     training = training_page(report, subject.task.best_by, higher_is_better=subject.task.higher_is_better)
     book = draw_book((training, *judged.pages(report)), drawn / folder)
     figures = tuple(str(path.relative_to(drawn)) for path in book.drawn)
     return replace(report, figures=figures, notes=(*report.notes, *book.notes))
+
+
+def _own(names: Sequence[str], config: EvalConfig, run_dir: Path) -> str:
+    return names[config.runs.index(run_dir)]

@@ -159,7 +159,7 @@ def _comparison_grid(found: Comparison) -> Grid:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
+    return name if len(name) <= SHORT else f"{name[: SHORT // 2 - 1]}…{name[-SHORT // 2 :]}"
 
 
 def _markdown_grid(grid: Grid) -> str:

@@ -12,7 +12,7 @@ WORST = 5
 PERFECT = "What a head with perfect cell decisions would reach: the grid alone sets it."
 COMPARED_BY = (
     "The heads by a paired bootstrap that draws whole episodes; the interval holds the difference, second minus first, "
-    "in 95% of the draws; p: two-sided; better: the run that is, where the interval does not hold 0."
+    "in 95% of the draws; p: two-sided; better here: the run that is, where the interval does not hold 0."
 )
 CHOSEN = "The best checkpoint was chosen on val."
 EVERY_FINDING = f"{FINDINGS_LEGEND} –: nothing to measure."
@@ -122,12 +122,16 @@ def _comparison(found: Comparison, task: str) -> Table:
             f"{d.difference:+.4g}",
             f"{d.low:+.3g} to {d.high:+.3g}",
             f"{d.p:.2g}",
-            (found.second if (d.difference > 0) == better[name] else found.first) if d.clear else "could be chance",
+            (found.second if (d.difference > 0) == better[name] else found.first) if d.clear else "not told apart",
         )
         for name, d in found.differences.items()
     ]
-    notes = (COMPARED_BY, f"{found.episodes} episodes of {found.split}.", *(f"Note: {note}." for note in found.notes))
-    columns = ("metric", found.first, found.second, "difference", "95% interval", "p", "better")
+    notes = (
+        COMPARED_BY,
+        f"{found.episodes} episodes of {found.split}.",
+        *(f"{n[:1].upper()}{n[1:]}." for n in found.notes),
+    )
+    columns = ("metric", found.first, found.second, "difference", "95% interval", "p", "better here")
     return Table("The second run against the first", columns, rows, notes=notes)
 
 

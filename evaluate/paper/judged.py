@@ -14,7 +14,7 @@ def judged(run_dir: Path, contender: str) -> Mapping[str, float]:
     """Validation numbers of a contender as ``val.<name>``; none where no evaluation tells them."""
     try:
         data = json.loads((run_dir / FILE).read_text(encoding="utf-8"))
-        reports = [report for report in data["runs"] if report["run"] == run_dir.resolve().name]
+        reports = [report for report in data["runs"] if str(run_dir.resolve()).endswith(f"/{report['run']}")]
         found: Any = reports[0]["contenders"][contender]
         scores = found["scores"] if reports[0]["split"] == "val" else found["val"]
         losses = found.get("losses", {}).get("val", {})
