@@ -17,6 +17,7 @@ from .judges import judge
 from .names import figure_folders, run_names
 from .page.collect import page_of
 from .page.html import write_page
+from .page.origins import manifest_place
 from .random_init import judge_random_init
 from .report import Report, RunReport
 from .seeds import over_seeds, recipe_of
@@ -120,6 +121,9 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
         recipe=recipe_of(subject.loaded.record),
         examples_sha256=examples_sha256(subject, config.split),
         device=str(pick_device(config.device)),
+        precision=subject.loaded.config.precision if config.precision == "run" else config.precision,
+        manifest=manifest_place(subject.loaded.record, config.manifest),
+        config=subject.loaded.record.config,
     )
 
 
