@@ -4,7 +4,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .across import Comparison, OverSeeds
-from .layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, NOTHING, Column, Numbers
+from .layouts import FINDINGS, LAYOUTS, NOTHING, Column, Numbers
+from .legends import findings_legend
 from .report import ContenderReport, Report, RunReport, Scores
 
 WIDTH = 100
@@ -47,7 +48,7 @@ def _legends(report: Report) -> list[str]:
     tasks = dict.fromkeys(run.task for run in report.runs)
     found = [LAYOUTS[task].legend for task in tasks]
     if any(run.head.findings for run in report.runs):
-        found.append(FINDINGS_LEGEND)
+        found.append(findings_legend(report.runs))
     if report.seeds:
         found.append("over seeds: mean ± 95% interval (Student's t) of runs of one recipe on the same rows.")
     if report.comparison:

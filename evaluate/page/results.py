@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..across import Comparison, OverSeeds
-from ..layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, Column, Numbers
+from ..layouts import FINDINGS, LAYOUTS, Column, Numbers
+from ..legends import findings_legend
 from ..report import ContenderReport, Report, RunReport, Scores
 from ..tallies import COMPARED
 from .content import NOTHING, Table
@@ -15,7 +16,6 @@ COMPARED_BY = (
     "in 95% of the draws; p: two-sided; better here: the run that is, where the interval does not hold 0."
 )
 CHOSEN = "The best checkpoint was chosen on val."
-EVERY_FINDING = f"{FINDINGS_LEGEND} –: nothing to measure."
 
 type Row = tuple[str, Numbers]
 
@@ -32,7 +32,9 @@ def results_of(run: RunReport) -> Iterator[Table]:
     found = [(words(one.name), one.findings.numbers()) for one in contenders if one.findings]
     if found:
         title = "Calibration, views and phases"
-        yield _table(title, "contender", found, FINDINGS, notes=(EVERY_FINDING,))
+        yield _table(
+            title, "contender", found, FINDINGS, notes=(f"{words(findings_legend([run]))} –: nothing to measure.",)
+        )
     if run.head.findings:
         yield _calibration(run.head)
     for by, groups in run.head.groups.items():

@@ -13,6 +13,7 @@ import pytest
 from visual_thought.evaluate.compare import compare
 from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.findings import find, landed
+from visual_thought.evaluate.page.collect import page_of
 from visual_thought.evaluate.rows import Answers
 from visual_thought.evaluate.run import evaluate
 from visual_thought.evaluate.scores import score
@@ -185,6 +186,17 @@ def test_perfect_points_make_every_view_right_and_perfect_cells_move_at_the_gras
     assert found.shift.moved_rate == 1.0
     assert found.calibration.error < 1e-3
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["views_right"] == 1.0
+
+
+def test_no_calibration_error_over_all_cells_is_called_the_best_and_the_base_rate_stands_beside_it(compared):
+    rate = compared.runs[0].head.findings.calibration.base_rate
+    for table in page_of(compared).tables:
+        if table.title.startswith("Calibration, views and phases"):
+            assert not [at for _, at in table.bold if table.columns[at] == "ECE"]
+            assert {table.columns[at] for _, at in table.bold} >= {"Brier"}
+            assert f"{rate:.1%} of all cells" in table.notes[0]
+    assert f"{rate:.1%} of all cells" in " ".join(terminal_table(compared).split())
+    assert rate == compared.runs[1].head.findings.calibration.base_rate
 
 
 def test_no_backbone_is_ever_loaded(runs, tmp_path):
