@@ -58,6 +58,32 @@ def name_ends(axes: Axes, ends: Sequence[Ending]) -> None:
         text.set_parse_math(False)
 
 
+def name_lines(axes: Axes, x: Sequence[float], lines: Sequence[tuple[Ending, Sequence[float]]]) -> None:
+    """Write each line's name on it, at the x where it is farthest from the other lines and from other names.
+
+    Args:
+        axes: where; their limits are set.
+        x: of every line's points.
+        lines: name and colour of each, and its values.
+    """
+    taken: list[tuple[float, float]] = []
+    inner = [at for at, one in enumerate(x) if 0.1 <= one <= 0.8] or list(range(len(x)))
+    for number, (end, values) in enumerate(lines):
+        others = [other for at, (_, other) in enumerate(lines) if at != number]
+
+        def room(at: int, values: Sequence[float] = values, others: list[Sequence[float]] = others) -> float:
+            apart = [abs(values[at] - other[at]) for other in others]
+            names = [max(abs(values[at] - y), abs(x[at] - left) / 3) for left, y in taken]
+            return min([*apart, *names], default=1.0)
+
+        at = max(inner, key=room)
+        taken.append((x[at], values[at]))
+        size, weight = LINE_PT + (1 if end.bold else 0), "bold" if end.bold else "normal"
+        text = axes.text(x[at], values[at], end.name, ha="center", fontsize=size, weight=weight, color=end.color)
+        text.set(parse_math=False, va="center", zorder=6)
+        text.set_bbox({"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1})
+
+
 def spread(places: Sequence[float], room: float) -> list[float]:
     """Places in [0, 1], moved as little as one pass can so that neighbours are at least ``room`` apart."""
     order = sorted(range(len(places)), key=lambda one: (places[one], one))

@@ -41,8 +41,9 @@ def sweep_page(run: RunReport) -> Page:
 
     def draw(path: Path) -> Path:
         sweeps = {_named(one): one.sweep for one in run.contenders}
-        caption = f"{where_from(run)} {run.head.scores.rows} rows."
-        return draw_sweep(sweeps, path, threshold=threshold_of(run), caption=caption, simulated=run.simulated)
+        used = {_named(one): threshold_of(run) if one.threshold is None else one.threshold for one in run.contenders}
+        caption = f"{where_from(run)} {run.head.scores.rows} rows. Diamonds: the threshold that each one uses."
+        return draw_sweep(sweeps, path, thresholds=used, caption=caption, simulated=run.simulated)
 
     return Page("threshold_sweep", draw)
 
