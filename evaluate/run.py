@@ -13,6 +13,7 @@ from ..train.run import pick_device
 from .compare import compare, refuse_incomparable
 from .config import EvalConfig
 from .figures.book import draw_book, training_page
+from .folders import refuse_folder_of_runs
 from .judges import judge
 from .names import figure_folders, run_names
 from .page.collect import page_of
@@ -41,6 +42,8 @@ def evaluate(config: EvalConfig) -> Report:
         ManifestError: an empty split, or one that the run was trained on.
         MachineError: the report cannot be written.
     """
+    for run_dir in config.runs:
+        refuse_folder_of_runs(run_dir)
     if config.compare:
         refuse_incomparable(config.runs)
     with TemporaryDirectory(prefix="vtt-eval-") as drawn:

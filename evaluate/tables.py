@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .across import Comparison, OverSeeds
+from .decimals import decimals, fitted
 from .layouts import FINDINGS, LAYOUTS, NOTHING, Column, Numbers
 from .legends import findings_legend
 from .report import ContenderReport, Report, RunReport, Scores
@@ -25,10 +26,10 @@ type Block = tuple[str, Sequence[Row], Sequence[Column]]
 
 
 def terminal_table(report: Report) -> str:
-    """Every run as aligned plain text, at most 100 columns wide."""
-    blocks = [_terminal_run(run) for run in report.runs]
-    blocks += [_grid(table) for table in _across(report)]
+    """What several runs come to together, then every run, as aligned plain text, at most 100 columns wide."""
+    blocks = [_grid(table) for table in _across(report)]
     blocks += [_wrapped(f"note: {note}") for note in _notes(report)]
+    blocks += [_terminal_run(run) for run in report.runs]
     return "\n\n".join(blocks) + "\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
 
 
@@ -38,9 +39,10 @@ def closing(report: Report) -> str:
 
 
 def markdown_table(report: Report) -> str:
-    """Every run's headline, controls and groups as Markdown tables."""
-    blocks = [_markdown_run(run) for run in report.runs] + [_markdown_grid(table) for table in _across(report)]
+    """The same as Markdown tables."""
+    blocks = [_markdown_grid(table) for table in _across(report)]
     blocks += [f"* {note}\n" for note in _notes(report)]
+    blocks += [_markdown_run(run) for run in report.runs]
     return "\n".join(blocks) + "\n\n".join(_legends(report)) + "\n"
 
 
@@ -91,6 +93,11 @@ def _kinds(numbers: Numbers) -> str:
 
 
 def _blocks(run: RunReport) -> Iterable[Block]:
+    for title, rows, columns in _unfitted(run):
+        yield title, rows, fitted(columns, [numbers for _, numbers in rows])
+
+
+def _unfitted(run: RunReport) -> Iterable[Block]:
     layout = LAYOUTS[run.task]
     controls = [(f"  {_name(control, run.head)}", control.scores.to_json()) for control in run.contenders[1:]]
     yield _shown(run.split, [(run.head.name, run.head.scores.to_json()), *controls], layout.columns)
@@ -138,7 +145,8 @@ def _notes(report: Report) -> tuple[str, ...]:
 
 
 def _seeds_grid(found: OverSeeds) -> Grid:
-    columns = LAYOUTS[found.task].columns[:SHOWN_OVER_SEEDS]
+    means = [{key: interval.mean for key, interval in values.items()} for values in found.intervals.values()]
+    columns = fitted(LAYOUTS[found.task].columns[:SHOWN_OVER_SEEDS], means)
     rows = [[name, *(c.interval(values[c.key]) for c in columns)] for name, values in found.intervals.items()]
     return [[f"{found.split}, {len(found.seeds)} seeds", *(c.heading for c in columns)], *rows]
 
@@ -147,16 +155,17 @@ def _comparison_grid(found: Comparison) -> Grid:
     rows = [
         [
             name,
-            f"{d.first:.4g}",
-            f"{d.second:.4g}",
-            f"{d.difference:+.4g}",
-            f"[{d.low:+.3g}, {d.high:+.3g}]",
-            f"{d.p:.3g}{' *' if d.clear else ''}",
+            f"{d.first:.{n}f}",
+            f"{d.second:.{n}f}",
+            f"{d.difference:+.{n}f}",
+            f"[{d.low:+.{n}f}, {d.high:+.{n}f}]",
+            f"{d.p:.4f} {'*' if d.clear else ' '}",
         ]
         for name, d in found.differences.items()
+        for n in [decimals([d.first, d.second])]
     ]
     title = f"{found.split}, {found.episodes} episodes"
-    return [[title, _short(found.first), _short(found.second), "difference", "[95%]", "p"], *rows]
+    return [[title, _short(found.first), _short(found.second), "difference", "[95%]", "p  "], *rows]
 
 
 def _short(name: str) -> str:

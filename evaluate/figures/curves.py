@@ -15,7 +15,7 @@ from .lines import LINE_PT, STYLES, Ending, finish, spread
 from .missing import NoFigure
 from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
 
-CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.48, 0.45, 0.55, 0.25, 0.75
+CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.64, 0.45, 0.55, 0.25, 0.75
 NAMED_AT, NAMED_OVER = 0.1, np.linspace(0.1, 0.45, 8)  # recall where a curve bears its name, which must be free
 LINE_POINTS = 150  # drawn of a curve
 SHARES = ("recall", "precision")
@@ -75,8 +75,8 @@ def draw_curves(
 
 def _errors(found: Calibration) -> str:
     return (
-        f"error {found.error:.3f} of all cells ({found.base_rate:.1%} relevant), {found.scored_error:.3f} of those "
-        f"scored {SCORED:g} or more"
+        f"error {found.scored_error:.3f} over cells that score {SCORED:g} or more,\n"
+        f"{found.error:.3f} over all, of which {found.base_rate:.1%} are relevant"
     )
 
 

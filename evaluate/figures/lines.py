@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from .canvas import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
@@ -15,6 +16,7 @@ STYLES = (
     (ORANGE, (0, (5, 1, 1, 1, 1, 1))),
 )
 LINE_PT = 9.0
+NAME_HALF, OFF_LINE, ENOUGH = 0.13, 0.045, 0.06  # half a name's width; a name's distance from its line
 
 
 @dataclass(frozen=True)
@@ -58,30 +60,49 @@ def name_ends(axes: Axes, ends: Sequence[Ending]) -> None:
         text.set_parse_math(False)
 
 
-def name_lines(axes: Axes, x: Sequence[float], lines: Sequence[tuple[Ending, Sequence[float]]]) -> None:
-    """Write each line's name on it, at the x where it is farthest from the other lines and from other names.
+def name_lines(
+    axes: Axes,
+    x: Sequence[float],
+    lines: Sequence[tuple[Ending, Sequence[float]]],
+    *,
+    marks: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write each line's name just above or below it, where most room is left by all lines, marks and other names.
 
     Args:
-        axes: where; their limits are set.
+        axes: where, with y from 0 to about 1.
         x: of every line's points.
         lines: name and colour of each, and its values.
+        marks: places that stay free.
     """
-    taken: list[tuple[float, float]] = []
-    inner = [at for at, one in enumerate(x) if 0.1 <= one <= 0.8] or list(range(len(x)))
-    for number, (end, values) in enumerate(lines):
-        others = [other for at, (_, other) in enumerate(lines) if at != number]
-
-        def room(at: int, values: Sequence[float] = values, others: list[Sequence[float]] = others) -> float:
-            apart = [abs(values[at] - other[at]) for other in others]
-            names = [max(abs(values[at] - y), abs(x[at] - left) / 3) for left, y in taken]
-            return min([*apart, *names], default=1.0)
-
-        at = max(inner, key=room)
-        taken.append((x[at], values[at]))
+    taken = list(marks)
+    for end, values in lines:
+        places = [
+            (x[at], values[at] + side)
+            for at in range(len(x))
+            for side in (OFF_LINE, -OFF_LINE)
+            if NAME_HALF < x[at] < 1 - NAME_HALF and OFF_LINE < values[at] + side < 1 and values[at] > 0
+        ]
+        if not places:
+            places = [(0.5, values[len(values) // 2] + OFF_LINE)]
+        best = max(places, key=lambda place: _room(place, x, [other for _, other in lines], taken))
+        taken.append(best)
         size, weight = LINE_PT + (1 if end.bold else 0), "bold" if end.bold else "normal"
-        text = axes.text(x[at], values[at], end.name, ha="center", fontsize=size, weight=weight, color=end.color)
+        text = axes.text(*best, end.name, ha="center", fontsize=size, weight=weight, color=end.color)
         text.set(parse_math=False, va="center", zorder=6)
-        text.set_bbox({"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1})
+
+
+def _room(
+    place: tuple[float, float],
+    x: Sequence[float],
+    lines: Sequence[Sequence[float]],
+    taken: Sequence[tuple[float, float]],
+) -> float:
+    """How far a name at a place is from what it must not touch, in y; enough is enough."""
+    near = np.linspace(place[0] - NAME_HALF, place[0] + NAME_HALF, 9)
+    lowest = [np.abs(np.interp(near, x, line) - place[1]).min() for line in lines]
+    apart = [max(abs(place[1] - y), (abs(place[0] - left) - NAME_HALF) / 2) for left, y in taken]
+    return float(min([*lowest, *apart, ENOUGH]))
 
 
 def spread(places: Sequence[float], room: float) -> list[float]:

@@ -15,8 +15,8 @@ from .shown import Shown, panel_of
 
 FILM_RULE = "the first execution whose relevant object changes; frames evenly spaced before and after it"
 GALLERY_RULE = (
-    "the worst first, cameras in turn as long as several have any left; at most one row of an episode, camera and "
-    "instruction in each kind, and none in both; of equals the first"
+    "the worst first, cameras in turn as long as several have any left; no frame twice, and of an episode, camera and "
+    "instruction one frame of each kind; of equals the first"
 )
 SHOWN_FRAMES, FAILURES = 5, 3
 
@@ -108,7 +108,10 @@ def choose_failures(
     false, missed = wrongly >= threshold, positive & (rightly < threshold)
     drawable = np.array([camera in shown.rows.geometry for camera in shown.rows.camera], dtype=bool)
     worst = _distinct(shown.rows, np.flatnonzero(false & drawable), -wrongly, count)
-    others = np.setdiff1d(np.flatnonzero(missed & drawable), worst)
+    seen = {_frame(shown.rows, int(row)) for row in worst}
+    others = np.array(
+        [row for row in np.flatnonzero(missed & drawable) if _frame(shown.rows, int(row)) not in seen], int
+    )
     return {
         "false positives": (worst, int(false.sum()), len(false)),
         "false negatives": (
@@ -152,17 +155,25 @@ def _failure(shown: Shown, row: int, frames: Frames, threshold: float, kind: str
 def _distinct(
     rows: LabelledRows, chosen: Int[np.ndarray, " m"], badness: Float[np.ndarray, " n"], count: int
 ) -> Int[np.ndarray, " k"]:
-    """The first few by rising ``badness``, one of each execution, cameras in turn while several have any left."""
-    left: dict[tuple[int, str, str], int] = {}
-    for row in chosen[np.argsort(badness[chosen], kind="stable")]:
-        left.setdefault((int(rows.episode[row]), rows.camera[row], rows.instruction[row]), int(row))
-    order, kept = list(left.values()), list[int]()
+    """The first few by rising ``badness``: no frame and no execution twice, cameras in turn while several are left."""
+    order = [int(row) for row in chosen[np.argsort(badness[chosen], kind="stable")]]
+    kept: list[int] = []
     while order and len(kept) < count:
         before = rows.camera[kept[-1]] if kept else None
         row = next((one for one in order if rows.camera[one] != before), order[0])
-        order.remove(row)
         kept.append(row)
+        order = [one for one in order if not _alike(rows, one, row)]
     return np.array(kept, dtype=np.int64)
+
+
+def _alike(rows: LabelledRows, one: int, other: int) -> bool:
+    """Whether two rows show one frame, or one execution."""
+    executions = [(int(rows.episode[row]), rows.camera[row], rows.instruction[row]) for row in (one, other)]
+    return _frame(rows, one) == _frame(rows, other) or executions[0] == executions[1]
+
+
+def _frame(rows: LabelledRows, row: int) -> tuple[int, int, str]:
+    return int(rows.episode[row]), int(rows.frame[row]), rows.camera[row]
 
 
 def _spread(moments: int, grasp: int, count: int) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def draw_sweep(
     sweeps: Mapping[str, Sequence[SweepPoint]],
     path: Path,
     *,
-    thresholds: Mapping[str, float],
+    used: Mapping[str, tuple[float, Counts]],
     caption: str,
     simulated: bool,
 ) -> Path:
@@ -59,7 +59,7 @@ def draw_sweep(
     Args:
         sweeps: the threshold sweep of every contender by display name; the first is the head.
         path: the PNG file.
-        thresholds: each contender's own decision threshold, marked on its own lines.
+        used: each contender's own decision threshold and its counts there, marked on its own lines.
         caption: split and run the numbers are of.
         simulated: stamp SIMULATED.
     """
@@ -70,11 +70,11 @@ def draw_sweep(
     sheet.write(LEFT_IN, 0.0, f"{first}: F 0.25, precision and recall", size=HEAD_PT, weight="bold")
     sheet.write(right, 0.0, "F 0.25 of head and controls", size=HEAD_PT, weight="bold")
     shares = [
-        _line(what, share, head, thresholds[first], (STYLES[0][0], dashes), bold=number == 0)
+        _line(what, share, head, used[first], (STYLES[0][0], dashes), bold=number == 0)
         for number, (what, share, dashes) in enumerate(SHARES)
     ]
     scores = [
-        _line(name, f_score, sweep, thresholds[name], (color, SHARES[0][2]), bold=name == first)
+        _line(name, f_score, sweep, used[name], (color, SHARES[0][2]), bold=name == first)
         for (name, sweep), (color, _) in zip(sweeps.items(), STYLES * len(sweeps), strict=False)
     ]
     x = [point.threshold for point in head]
@@ -87,14 +87,13 @@ def _line(
     name: str,
     share: Callable[[Counts], float],
     sweep: Sequence[SweepPoint],
-    threshold: float,
+    used: tuple[float, Counts],
     style: tuple[str, Any],
     *,
     bold: bool,
 ) -> Line:
     values = [share(point.counts) for point in sweep]
-    used = threshold, float(np.interp(threshold, [point.threshold for point in sweep], values))
-    return Line(name, values, *style, bold, used)
+    return Line(name, values, *style, bold, (used[0], share(used[1])))
 
 
 def _draw(axes: Axes, x: Sequence[float], lines: Sequence[Line]) -> None:
@@ -104,4 +103,5 @@ def _draw(axes: Axes, x: Sequence[float], lines: Sequence[Line]) -> None:
         axes.plot(x, np.array(line.values), color=line.color, linestyle=line.dashes, linewidth=width)
         axes.plot(*line.used, marker="D", markersize=7, color=line.color, markeredgecolor="white", zorder=5)
     finish(axes)
-    name_lines(axes, x, [(Ending(one.name, one.used[1], one.color, one.bold), one.values) for one in lines])
+    named = [(Ending(one.name, one.used[1], one.color, one.bold), one.values) for one in lines]
+    name_lines(axes, x, named, marks=[one.used for one in lines])

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..across import Comparison, OverSeeds
+from ..decimals import decimals, fitted
 from ..layouts import FINDINGS, LAYOUTS, Column, Numbers
 from ..legends import findings_legend
 from ..report import ContenderReport, Report, RunReport, Scores
@@ -102,7 +103,8 @@ def _calibration(head: ContenderReport) -> Table:
 
 def _seeds(found: OverSeeds, which: str) -> Table:
     first = next(iter(found.intervals.values()))
-    columns = [column for column in LAYOUTS[found.task].columns if column.key in first and column.form != "d"]
+    means = [{key: interval.mean for key, interval in values.items()} for values in found.intervals.values()]
+    columns = [c for c in fitted(LAYOUTS[found.task].columns, means) if c.key in first and c.form != "d"]
     rows = [
         (words(name), *(column.interval(values[column.key]) for column in columns))
         for name, values in found.intervals.items()
@@ -119,14 +121,15 @@ def _comparison(found: Comparison, task: str) -> Table:
     rows = [
         (
             headings.get(name, words(name)),
-            f"{d.first:.4g}",
-            f"{d.second:.4g}",
-            f"{d.difference:+.4g}",
-            f"{d.low:+.3g} to {d.high:+.3g}",
-            f"{d.p:.2g}",
+            f"{d.first:.{n}f}",
+            f"{d.second:.{n}f}",
+            f"{d.difference:+.{n}f}",
+            f"{d.low:+.{n}f} to {d.high:+.{n}f}",
+            f"{d.p:.4f}",
             (found.second if (d.difference > 0) == better[name] else found.first) if d.clear else "not told apart",
         )
         for name, d in found.differences.items()
+        for n in [decimals([d.first, d.second])]
     ]
     notes = (
         COMPARED_BY,
@@ -147,6 +150,7 @@ def _table(
     best: bool = True,
 ) -> Table:
     """A table without the columns that have nothing to show in any row."""
+    columns = fitted(columns, [numbers for _, numbers in rows])
     kept = [column for column in columns if any(column.value(numbers) not in NOTHING for _, numbers in rows)]
     cells = [(name, *(shown(column, numbers) for column in kept)) for name, numbers in rows]
     bold = frozenset(_best(kept, cells)) if best and len(cells) > 1 else frozenset()

@@ -94,6 +94,12 @@ def test_two_seeds_of_one_recipe_are_told_that_a_star_is_the_noise_of_seeds_and_
     assert any("not which seeds" in note for note in apart.notes)
 
 
+def test_what_the_runs_come_to_together_stands_before_each_of_them(compared):
+    for text in (terminal_table(compared), markdown_table(compared)):
+        across, comparison, first = (text.index(word) for word in ("2 seeds", "difference", "of 1 episodes"))
+        assert across < comparison < first
+
+
 def test_two_cells_of_a_sweep_are_compared_under_names_that_tell_them_apart(runs, tmp_path):
     for cell, of in (("lr-1", "run"), ("lr-2", "other")):
         shutil.copytree(runs / of, tmp_path / cell / "seed-0", symlinks=True)

@@ -218,7 +218,8 @@ def test_the_gallery_shows_no_row_twice_and_cameras_in_turn(rows):
     assert false[0] == main[0]
     assert [rows.camera[row] for row in false] == ["main", "top", "main"]
     assert [rows.camera[row] for row in missed] == ["main", "top", "main"]
-    assert not set(false) & set(missed)
+    frames = [(rows.episode[row], rows.frame[row], rows.camera[row]) for row in (*false, *missed)]
+    assert len(set(frames)) == len(frames) == 6
 
 
 def test_a_miss_beside_a_bright_cell_elsewhere_says_that_no_cell_is_on_the_target(rows):
