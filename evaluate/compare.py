@@ -1,16 +1,20 @@
-"""Two runs on the same episodes: how much better is the second, and could that be chance."""
+"""Two runs on the same episodes: how much better is the second, and could the draw of episodes explain it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..pipeline.errors import ConfigError, StoreIncomplete
-from ..pipeline.metrics.bootstrap import FEW_EPISODES, paired_bootstrap
+from ..pipeline.metrics.bootstrap import FEW_EPISODES, Difference, paired_bootstrap
 from ..pipeline.record import read_record
 from .across import Comparison
 from .report import RunReport
 from .tallies import COMPARED
 
 SEED = 20260521
+DRAWN = (
+    "the intervals say which episodes happened to be drawn, not which seeds the runs were trained with: the same two "
+    "recipes with other seeds may differ by more; train several seeds of each before calling one better"
+)
 
 
 def compare(first: RunReport, second: RunReport) -> Comparison:
@@ -34,9 +38,8 @@ def compare(first: RunReport, second: RunReport) -> Comparison:
     differences = {
         metric.name: paired_bootstrap(before, after, metric.of, seed=SEED) for metric in COMPARED[first.task]
     }
-    episodes = len(before.episodes)
-    few = f"only {episodes} episodes: these intervals are too narrow" if episodes < FEW_EPISODES else ""
-    return Comparison(first.run, second.run, first.split, episodes, differences, tuple(filter(None, [few])))
+    notes = tuple(_notes(first, second, differences, len(before.episodes)))
+    return Comparison(first.run, second.run, first.split, len(before.episodes), differences, notes)
 
 
 def refuse_incomparable(runs: Sequence[Path]) -> None:
@@ -44,6 +47,22 @@ def refuse_incomparable(runs: Sequence[Path]) -> None:
     if len(runs) != 2:
         raise ConfigError("a comparison takes two runs", found=f"{len(runs)} runs", remedy="vtt eval A B --compare")
     _refuse_other_task([(str(run), read_record(_record_of(run)).task) for run in runs])
+
+
+def _notes(first: RunReport, second: RunReport, differences: Mapping[str, Difference], episodes: int) -> Iterator[str]:
+    yield DRAWN
+    if first.recipe == second.recipe and first.seed != second.seed:
+        yield (
+            f"{first.run} and {second.run} are one recipe and differ in their seed alone: a star shows the noise of "
+            "seeds, not a better recipe"
+        )
+    starred = sum(found.clear for found in differences.values())
+    yield (
+        f"{starred} of {len(differences)} metrics are starred, each at 95% on its own, not corrected for reading "
+        f"{len(differences)} side by side"
+    )
+    if episodes < FEW_EPISODES:
+        yield f"only {episodes} episodes: these intervals are too narrow"
 
 
 def _record_of(run: Path) -> Path:

@@ -29,7 +29,7 @@ class EvalConfig:
     figures: bool = True
     """Draw figures; the pictures among them need the dataset."""
     compare: bool = False
-    """Say by how much the second of two runs is better, and whether that could be chance."""
+    """Say by how much two runs differ, and whether the draw of episodes could explain it; seeds are not in it."""
     random_init: Path | None = None
     """A run of the same recipe, trained on features of a backbone with random weights: a control of every run."""
     random_init_store: Place | None = None
@@ -56,11 +56,6 @@ class EvalConfig:
             raise ConfigError("the threshold is no score", found=self.threshold, expected="between 0 and 1")
         if self.batch_size < 1:
             raise ConfigError("batch_size is too small", found=self.batch_size, expected="at least 1")
-        names = [path.resolve().name for path in self.runs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(
-                "two runs have one name, so their figures would overwrite each other",
-                found=twice,
-                remedy="evaluate them one by one, or rename a run folder",
-            )
+        places = [path.resolve() for path in self.runs]
+        if twice := sorted({str(place) for place in places if places.count(place) > 1}):
+            raise ConfigError("a run is named twice", found=twice, remedy="name each run folder once")

@@ -39,6 +39,8 @@ class Findings:
         """The figures among them, flat; None where nothing could be measured."""
         found: dict[str, float | int] = {
             "calibration_error": self.calibration.error,
+            "scored_calibration_error": self.calibration.scored_error,
+            "base_rate": self.calibration.base_rate,
             "brier": self.calibration.brier,
             "view_moments": self.views.moments,
             "views_same": self.views.same_rate,
@@ -76,7 +78,8 @@ def find(answers: Answers, rows: LabelledRows) -> Findings:
 def landed(answers: Answers, rows: LabelledRows) -> tuple[str, ...]:
     """The object that each row's point lies on, its own target first; "" where no label of the frame is hit.
 
-    Objects are known by the regions of all questions about the same frame.
+    Objects are known by the regions of all questions about the same frame, so an object that no question of that
+    moment is about is not known, and a point on it is on nothing.
     """
     frames = numbered(rows, ("episode", "frame", "camera"))
     asked: dict[int, list[int]] = {}

@@ -25,8 +25,14 @@ def open_frames(manifest: DatasetManifest, config: EvalConfig) -> Frames:
     try:
         return frames_of(open_source(manifest, config.lerobot_home, hash_cache=remembered))
     except VisualThoughtError as error:
-        gone = config.root is None and not (manifest.root and manifest.root.exists())
-        return no_frames(error, remedy="say where it is with --root" if gone else error.remedy)
+        return no_frames(error, remedy=_remedy(manifest, config) or error.remedy)
+
+
+def _remedy(manifest: DatasetManifest, config: EvalConfig) -> str | None:
+    """What to do on this command line, whoever found the fault."""
+    if config.root is not None:
+        return f"correct --root, which says {config.root}"
+    return None if manifest.root and manifest.root.exists() else "say where it is with --root"
 
 
 def frames_of(source: LeRobotSource) -> Frames:

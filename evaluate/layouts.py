@@ -130,23 +130,30 @@ DENSE = Layout(
     legend=(
         "MSE: mean squared error over frames, channels and pixels of the teacher's maps. sin, cos, radius: of one "
         "channel. P, R, F1: corner points decoded from predicted maps against points decoded from the teacher's by the "
-        "same decoder. true F1: against the corners that labels know; teacher: the teacher's own."
+        "same decoder, found within the recipe's objective.corner_px of them (10 unless told otherwise; pixels of the "
+        "original frame). true F1: likewise against the corners that labels know; teacher: the teacher's own."
     ),
 )
 FINDINGS = (
-    Column("ECE", "calibration_error", ".3f", better="lower"),
+    Column("ECE", "calibration_error", ".3f"),
+    Column("ECE 0.1+", "scored_calibration_error", ".3f", better="lower"),
     Column("Brier", "brier", ".3f", better="lower"),
     Column("views right", "views_right", ".1%", better="higher"),
-    Column("same object", "views_same", ".1%", better="higher"),
+    Column("same", "views_same", ".1%", better="higher"),
     Column("moments", "view_moments", "d"),
     Column("moved", "shift_moved", ".1%", better="higher"),
     Column("shift", "shift", ".2f"),
-    Column("executions", "shift_executions", "d"),
+    Column("grasps", "shift_executions", "d"),
 )
 FINDINGS_LEGEND = (
-    "ECE: mean distance of a cell's score and how often such cells are relevant; Brier: mean squared distance of score "
-    "and truth. views right: moments in which every camera's point lies on the target; same object: all on one object, "
-    "even if it is the wrong one. moved: executions in which most frames before the grasp prefer the cube's cells to "
-    "the box's and most frames after it the box's; shift: by how much the difference of the two scores changes."
+    "ECE: mean distance of a cell's score and how often such cells are relevant; {base_rate} of all cells are, and who "
+    "scores every cell so, knowing nothing, has none: no ECE is the best. ECE 0.1+: the same over cells that score 0.1 "
+    "or more. Brier: mean squared distance of score and truth. views right: moments in which every camera's point lies "
+    "on the target. same: all on one labelled object, of those that some question of that moment is about; agreement "
+    "on any other object is not seen. moved: executions, each with one grasp, in which most frames before it prefer "
+    "the cube's cells to the box's and most frames after it the box's; shift: by how much the difference of the two "
+    "scores changes. moved counts signs, however small: read it beside shift, and beside instruction_blind, which "
+    "cannot know what was asked."
 )
+"""To be filled in by :func:`~.legends.findings_legend`."""
 LAYOUTS: Mapping[str, Layout] = {"ground": GROUND, "distill": DISTILL, "dense": DENSE}

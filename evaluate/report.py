@@ -12,6 +12,7 @@ from ..pipeline.place import Place
 from .across import Comparison, OverSeeds
 from .config import EvalConfig
 from .findings import Findings
+from .made import Made
 
 SCHEMA = 1
 
@@ -95,7 +96,7 @@ class RunReport:
     """One run's evaluation.
 
     Args:
-        run: the run folder's name.
+        run: its name: the run folder's, or the end of its path that tells it apart.
         path: the run folder.
         checkpoint: which checkpoint was read, and ``step`` the training step it is of.
         split: which split is reported, of ``dataset``.
@@ -111,7 +112,10 @@ class RunReport:
         recipe: a fingerprint of what it was trained by, all but the seed.
         examples_sha256: a fingerprint of the rows it was judged on.
         device: what it was judged on.
-        seconds: wall-clock time to ``judge`` and to ``draw``; not in ``metrics.json``, which is the same bytes again.
+        precision: the number format it was judged in.
+        manifest: where the data manifest lies, or its name.
+        config: what the run was trained with, defaults included.
+        seconds: wall-clock time to ``judge`` and to ``draw``; not in ``metrics.json``.
     """
 
     run: str
@@ -133,6 +137,9 @@ class RunReport:
     recipe: str = ""
     examples_sha256: str = ""
     device: str = ""
+    precision: str = ""
+    manifest: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -151,14 +158,15 @@ class RunReport:
         return {
             "run": self.run,
             "task": self.task,
-            "path": str(self.path),
+            "path": str(self.path.resolve()),
+            "manifest": self.manifest,
             "checkpoint": self.checkpoint,
             "step": self.step,
             "split": self.split,
             "dataset": self.dataset,
             "episodes": self.episodes,
             "simulated": self.simulated,
-            "store": str(self.store),
+            "store": str(self.store.resolve() if isinstance(self.store, Path) else self.store),
             "features": dict(self.features),
             "contenders": {contender.name: contender.to_json() for contender in self.contenders},
             "ceiling": {name: scores.to_json() for name, scores in self.ceiling.items()},
@@ -167,6 +175,9 @@ class RunReport:
             "seed": self.seed,
             "recipe": self.recipe,
             "examples_sha256": self.examples_sha256,
+            "device": self.device,
+            "precision": self.precision,
+            "config": dict(self.config),
         }
 
 
@@ -180,6 +191,7 @@ class Report:
         seeds: mean and interval of runs of one recipe.
         comparison: of two runs, if it was asked for.
         missing: what ``report.html`` says is missing beyond the notes of its runs.
+        made: which code judged, and when; nothing else in ``metrics.json`` changes when the same is judged again.
     """
 
     asked: EvalConfig
@@ -187,6 +199,7 @@ class Report:
     seeds: tuple[OverSeeds, ...] = ()
     comparison: Comparison | None = None
     missing: tuple[str, ...] = ()
+    made: Made = field(default_factory=Made.now)
 
     @property
     def out(self) -> Path:
@@ -208,6 +221,7 @@ class Report:
         """Plain data for ``metrics.json``."""
         return {
             "schema": SCHEMA,
+            "made": self.made.to_json(),
             "runs": [run.to_json() for run in self.runs],
             "seeds": [found.to_json() for found in self.seeds],
             "comparison": self.comparison.to_json() if self.comparison else None,

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +13,12 @@ from ..train.run import pick_device
 from .compare import compare, refuse_incomparable
 from .config import EvalConfig
 from .figures.book import draw_book, training_page
+from .folders import refuse_folder_of_runs
 from .judges import judge
+from .names import figure_folders, run_names
 from .page.collect import page_of
 from .page.html import write_page
+from .page.origins import manifest_place
 from .random_init import judge_random_init
 from .recipe import recipe_of
 from .report import ContenderReport, Report, RunReport
@@ -40,6 +43,8 @@ def evaluate(config: EvalConfig) -> Report:
         ManifestError: an empty split, or one that the run was trained on.
         MachineError: the report cannot be written.
     """
+    for run_dir in config.runs:
+        refuse_folder_of_runs(run_dir)
     if config.compare:
         refuse_incomparable(config.runs)
     with TemporaryDirectory(prefix="vtt-eval-") as drawn:
@@ -102,7 +107,7 @@ def _with_random_init(config: EvalConfig, subject: Subject, judged: Judged) -> J
 def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judged) -> RunReport:
     episodes = subject.examples.table["episode_index"].to_numpy()[subject.splits[config.split]]
     return RunReport(
-        run=run_dir.resolve().name,
+        run=_own(run_names(config.runs), config, run_dir),
         path=run_dir,
         checkpoint=config.checkpoint,
         step=subject.loaded.head.step,
@@ -120,6 +125,9 @@ def _describe(config: EvalConfig, subject: Subject, run_dir: Path, judged: Judge
         recipe=recipe_of(subject.loaded.record),
         examples_sha256=examples_sha256(subject, config.split),
         device=str(pick_device(config.device)),
+        precision=subject.loaded.config.precision if config.precision == "run" else config.precision,
+        manifest=manifest_place(subject.loaded.record, config.manifest),
+        config=subject.loaded.record.config,
     )
 
 
@@ -130,8 +138,12 @@ def _with_step(subject: Subject, contender: ContenderReport) -> ContenderReport:
 
 
 def _with_figures(config: EvalConfig, subject: Subject, report: RunReport, judged: Judged, drawn: Path) -> RunReport:
-    folder = Path("figures", report.run if len(config.runs) > 1 else "")
+    folder = Path("figures", _own(figure_folders(run_names(config.runs)), config, report.path))
     training = training_page(report, subject.task.best_by, higher_is_better=subject.task.higher_is_better)
     book = draw_book((training, *judged.pages(report)), drawn / folder)
     figures = tuple(str(path.relative_to(drawn)) for path in book.drawn)
     return replace(report, figures=figures, notes=(*report.notes, *book.notes))
+
+
+def _own(names: Sequence[str], config: EvalConfig, run_dir: Path) -> str:
+    return names[config.runs.index(run_dir)]

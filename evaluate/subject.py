@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from ..pipeline.config import build
-from ..pipeline.errors import ManifestError, StoreError
+from ..pipeline.errors import ConfigError, ManifestError, StoreError, StoreMismatch
 from ..pipeline.manifest import DatasetManifest, load_manifest
 from ..pipeline.place import parse_place
 from ..pipeline.record import RunRecord
@@ -23,6 +23,7 @@ from ..train.run import pick_device, split_examples
 from ..train.skipped import admit
 from ..train.tasks.base import Examples, Task
 from .config import EvalConfig
+from .folders import refuse_folder_of_runs
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ def open_subject(config: EvalConfig, run_dir: Path) -> Iterator[Subject]:
         StoreError: the store is gone or incomplete; StoreMismatch, field by field, if its features are others.
         ManifestError: labels that contradict themselves, an empty split, or a split that the run trained on.
     """
+    refuse_folder_of_runs(run_dir)
     loaded = load_run(run_dir, config.checkpoint, device=str(pick_device(config.device)))
     manifest = _manifest(config, loaded.record)
     store = _open_store(config, loaded.record)
-    keys = loaded.features_in(store)
+    keys = _features(loaded, store)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(store.reader(key, allow_partial=True)) for name, key in keys.items()}
         loader = loaded.config.loader
@@ -98,6 +100,17 @@ def _open_store(config: EvalConfig, record: RunRecord) -> FeatureStore:
         made = " ".join(f"`{line}`" for line in dict.fromkeys(record.made_by.values()))
         remedy = "say where it is now with --store" + (f", or extract it again: {made}" if made else "")
         raise StoreError(error.problem, found=error.found, expected=error.expected, remedy=remedy) from None
+
+
+def _features(loaded: LoadedRun, store: FeatureStore) -> dict[str, str]:
+    """The run's features in a store; where it is another store, that the run's own is to be given."""
+    try:
+        return loaded.features_in(store)
+    except (ConfigError, StoreMismatch) as error:
+        made = " ".join(f"`{line}`" for line in dict.fromkeys(loaded.record.made_by.values()))
+        again = f", or extract what it lacks: {made}" if made else ""
+        error.remedy = f"give the store that the run was trained on, {loaded.record.store}, with --store{again}"
+        raise
 
 
 def _manifest(config: EvalConfig, record: RunRecord) -> DatasetManifest:

@@ -4,7 +4,9 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .across import Comparison, OverSeeds
-from .layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, NOTHING, Column, Numbers
+from .decimals import decimals, fitted
+from .layouts import FINDINGS, LAYOUTS, NOTHING, Column, Numbers
+from .legends import findings_legend
 from .report import ContenderReport, Report, RunReport, Scores
 
 WIDTH = 100
@@ -28,10 +30,10 @@ type Block = tuple[str, Sequence[Row], Sequence[Column]]
 
 
 def terminal_table(report: Report) -> str:
-    """Every run as aligned plain text, at most 100 columns wide."""
-    blocks = [_terminal_run(run) for run in report.runs]
-    blocks += [_grid(table) for table in _across(report)]
+    """What several runs come to together, then every run, as aligned plain text, at most 100 columns wide."""
+    blocks = [_grid(table) for table in _across(report)]
     blocks += [_wrapped(f"note: {note}") for note in _notes(report)]
+    blocks += [_terminal_run(run) for run in report.runs]
     return "\n\n".join(blocks) + "\n\n" + "\n".join(map(_wrapped, _legends(report))) + "\n"
 
 
@@ -41,9 +43,10 @@ def closing(report: Report) -> str:
 
 
 def markdown_table(report: Report) -> str:
-    """Every run's headline, controls and groups as Markdown tables."""
-    blocks = [_markdown_run(run) for run in report.runs] + [_markdown_grid(table) for table in _across(report)]
+    """The same as Markdown tables."""
+    blocks = [_markdown_grid(table) for table in _across(report)]
     blocks += [f"* {note}\n" for note in _notes(report)]
+    blocks += [_markdown_run(run) for run in report.runs]
     return "\n".join(blocks) + "\n\n".join(_legends(report)) + "\n"
 
 
@@ -51,7 +54,7 @@ def _legends(report: Report) -> list[str]:
     tasks = dict.fromkeys(run.task for run in report.runs)
     found = [LAYOUTS[task].legend for task in tasks]
     if any(run.head.findings for run in report.runs):
-        found.append(FINDINGS_LEGEND)
+        found.append(findings_legend(report.runs))
     if report.seeds:
         found.append(OVER_SEEDS)
     if report.comparison:
@@ -95,6 +98,11 @@ def _kinds(numbers: Numbers) -> str:
 
 
 def _blocks(run: RunReport) -> Iterable[Block]:
+    for title, rows, columns in _unfitted(run):
+        yield title, rows, fitted(columns, [numbers for _, numbers in rows])
+
+
+def _unfitted(run: RunReport) -> Iterable[Block]:
     layout = LAYOUTS[run.task]
     yield _shown(run.split, [*_contenders(run)], layout.columns)
     val = [(contender.name, contender.val.to_json()) for contender in run.contenders if contender.val]
@@ -150,7 +158,8 @@ def _notes(report: Report) -> tuple[str, ...]:
 
 
 def _seeds_grid(found: OverSeeds) -> Grid:
-    columns = LAYOUTS[found.task].columns[:SHOWN_OVER_SEEDS]
+    means = [{key: interval.mean for key, interval in values.items()} for values in found.intervals.values()]
+    columns = fitted(LAYOUTS[found.task].columns[:SHOWN_OVER_SEEDS], means)
     rows = [[name, *(c.interval(values[c.key]) for c in columns)] for name, values in found.intervals.items()]
     return [[f"{found.split}, {len(found.seeds)} seeds", *(c.heading for c in columns)], *rows]
 
@@ -159,20 +168,21 @@ def _comparison_grid(found: Comparison) -> Grid:
     rows = [
         [
             name,
-            f"{d.first:.4g}",
-            f"{d.second:.4g}",
-            f"{d.difference:+.4g}",
-            f"[{d.low:+.3g}, {d.high:+.3g}]",
-            f"{d.p:.3g}{' *' if d.clear else ''}",
+            f"{d.first:.{n}f}",
+            f"{d.second:.{n}f}",
+            f"{d.difference:+.{n}f}",
+            f"[{d.low:+.{n}f}, {d.high:+.{n}f}]",
+            f"{d.p:.4f} {'*' if d.clear else ' '}",
         ]
         for name, d in found.differences.items()
+        for n in [decimals([d.first, d.second])]
     ]
     title = f"{found.split}, {found.episodes} episodes"
-    return [[title, _short(found.first), _short(found.second), "difference", "[95%]", "p"], *rows]
+    return [[title, _short(found.first), _short(found.second), "difference", "[95%]", "p  "], *rows]
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
+    return name if len(name) <= SHORT else f"{name[: SHORT // 2 - 1]}…{name[-SHORT // 2 :]}"
 
 
 def _markdown_grid(grid: Grid) -> str:

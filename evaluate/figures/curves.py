@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from ...pipeline.metrics.calibration import Calibration
+from ...pipeline.metrics.calibration import SCORED, Calibration
 from ...pipeline.metrics.curves import CurvePoint
 from .canvas import BLUE, FAINT, INK
 from .lines import LINE_PT, STYLES, Ending, finish, spread
 from .missing import NoFigure
 from .sheet import BODY_IN, HEAD_PT, SMALL_PT, Sheet
 
-CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.3, 0.45, 0.55, 0.25, 0.75
+CHART_IN, HEAD_IN, AXIS_IN, LEFT_IN, BETWEEN_IN, COUNT_IN = 3.7, 0.64, 0.45, 0.55, 0.25, 0.75
 NAMED_AT, NAMED_OVER = 0.1, np.linspace(0.1, 0.45, 8)  # recall where a curve bears its name, which must be free
 LINE_POINTS = 150  # drawn of a curve
 SHARES = ("recall", "precision")
@@ -64,12 +64,20 @@ def draw_curves(
     width = (BODY_IN - 2 * LEFT_IN - BETWEEN_IN) / 2
     right = 2 * LEFT_IN + width + BETWEEN_IN
     sheet.write(LEFT_IN, 0.0, "precision against recall", size=HEAD_PT, weight="bold")
-    sheet.write(right, 0.0, f"calibration of the head: error {calibration.error:.3f}", size=HEAD_PT, weight="bold")
+    sheet.write(right, 0.0, "calibration of the head", size=HEAD_PT, weight="bold")
+    sheet.write(right, 0.2, _errors(calibration), size=SMALL_PT, color=FAINT)
     _draw_precision(sheet.axes(LEFT_IN, HEAD_IN, width, CHART_IN), curves)
     upper = CHART_IN - COUNT_IN - 0.12
     _draw_calibration(sheet.axes(right, HEAD_IN, width, upper), calibration)
     _draw_counts(sheet.axes(right, HEAD_IN + upper + 0.12, width, COUNT_IN), calibration)
     return sheet.save(path)
+
+
+def _errors(found: Calibration) -> str:
+    return (
+        f"error {found.scored_error:.3f} over cells that score {SCORED:g} or more,\n"
+        f"{found.error:.3f} over all, of which {found.base_rate:.1%} are relevant"
+    )
 
 
 def _draw_precision(axes: Axes, curves: Mapping[str, Shares]) -> None:
@@ -111,7 +119,7 @@ def _thinned(recall: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
 
 
 def _draw_calibration(axes: Axes, found: Calibration) -> None:
-    score, frequency, _ = _filled(found)
+    score, frequency = _filled(found)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.0, linestyle=(0, (2, 2)))
     axes.vlines(score, np.minimum(score, frequency), np.maximum(score, frequency), colors="#9CC9E2", linewidth=4)
     axes.plot(score, frequency, color=BLUE, linewidth=2.2, marker="o", markersize=6, markeredgecolor="white")
@@ -123,17 +131,17 @@ def _draw_calibration(axes: Axes, found: Calibration) -> None:
 
 
 def _draw_counts(axes: Axes, found: Calibration) -> None:
-    score, _, count = _filled(found)
-    width = 0.8 / max(len(score), 1)
-    axes.bar(score, count, width=min(width, 0.08), color="#8A8A8A")
+    bins = [one for one in found.bins if one.cells]
+    low, wide = np.array([one.low for one in bins]), np.array([one.high - one.low for one in bins])
+    count = np.array([one.cells for one in bins], dtype=np.int64)
+    axes.bar(low + 0.1 * wide, count, width=0.8 * wide, align="edge", color="#8A8A8A")
     axes.set_yscale("log")
     axes.set(xlabel="score of a cell", xlim=(0, 1), ylim=(0.8, max(10.0, 2.0 * float(count.max(initial=1)))))
     axes.set_ylabel("cells", fontsize=LINE_PT, color=INK)
     finish(axes)
 
 
-def _filled(found: Calibration) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Mean score, frequency and number of cells of the bins that hold any."""
+def _filled(found: Calibration) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Mean score and frequency of the bins that hold any cell."""
     bins = [one for one in found.bins if one.cells]
-    score, frequency = (np.array([getattr(one, what) for one in bins]) for what in ("score", "frequency"))
-    return score, frequency, np.array([one.cells for one in bins], dtype=np.int64)
+    return np.array([one.score for one in bins]), np.array([one.frequency for one in bins])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from .canvas import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
@@ -15,6 +16,7 @@ STYLES = (
     (ORANGE, (0, (5, 1, 1, 1, 1, 1))),
 )
 LINE_PT = 9.0
+NAME_HALF, OFF_LINE, ENOUGH = 0.13, 0.045, 0.06  # half a name's width; a name's distance from its line
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,51 @@ def name_ends(axes: Axes, ends: Sequence[Ending]) -> None:
             color=end.color,
         )
         text.set_parse_math(False)
+
+
+def name_lines(
+    axes: Axes,
+    x: Sequence[float],
+    lines: Sequence[tuple[Ending, Sequence[float]]],
+    *,
+    marks: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write each line's name just above or below it, where most room is left by all lines, marks and other names.
+
+    Args:
+        axes: where, with y from 0 to about 1.
+        x: of every line's points.
+        lines: name and colour of each, and its values.
+        marks: places that stay free.
+    """
+    taken = list(marks)
+    for end, values in lines:
+        places = [
+            (x[at], values[at] + side)
+            for at in range(len(x))
+            for side in (OFF_LINE, -OFF_LINE)
+            if NAME_HALF < x[at] < 1 - NAME_HALF and OFF_LINE < values[at] + side < 1 and values[at] > 0
+        ]
+        if not places:
+            places = [(0.5, values[len(values) // 2] + OFF_LINE)]
+        best = max(places, key=lambda place: _room(place, x, [other for _, other in lines], taken))
+        taken.append(best)
+        size, weight = LINE_PT + (1 if end.bold else 0), "bold" if end.bold else "normal"
+        text = axes.text(*best, end.name, ha="center", fontsize=size, weight=weight, color=end.color)
+        text.set(parse_math=False, va="center", zorder=6)
+
+
+def _room(
+    place: tuple[float, float],
+    x: Sequence[float],
+    lines: Sequence[Sequence[float]],
+    taken: Sequence[tuple[float, float]],
+) -> float:
+    """How far a name at a place is from what it must not touch, in y; enough is enough."""
+    near = np.linspace(place[0] - NAME_HALF, place[0] + NAME_HALF, 9)
+    lowest = [np.abs(np.interp(near, x, line) - place[1]).min() for line in lines]
+    apart = [max(abs(place[1] - y), (abs(place[0] - left) - NAME_HALF) / 2) for left, y in taken]
+    return float(min([*lowest, *apart, ENOUGH]))
 
 
 def spread(places: Sequence[float], room: float) -> list[float]:

@@ -158,13 +158,14 @@ def _draw_channel(sheet: Sheet, scene: MapScene, row: int, left: float, top: flo
     height_in = PANEL_IN * _aspect(scene)
     norm, colours = _scale(scene, row)
     difference = np.abs(scene.predicted[row] - scene.teacher[row])
-    pictures = ((scene.teacher[row], norm, colours), (scene.predicted[row], norm, colours), (difference, None, FAULT))
+    faults = Normalize(0, _most(difference, norm))
+    pictures = ((scene.teacher[row], norm, colours), (scene.predicted[row], norm, colours), (difference, faults, FAULT))
     for number, (picture, scale, palette) in enumerate(pictures):
         axes = sheet.axes(left + number * (PANEL_IN + GAP_IN), top, PANEL_IN, height_in)
         drawn = axes.imshow(
             picture,
             cmap=palette,
-            norm=scale or Normalize(0, norm.vmax),
+            norm=scale,
             extent=scene.extent,
             interpolation="antialiased",
         )
@@ -174,6 +175,12 @@ def _draw_channel(sheet: Sheet, scene: MapScene, row: int, left: float, top: flo
             room = (height_in - 0.24) / 2
             place = (left + 3 * (PANEL_IN + GAP_IN) + 0.03, top + 0.05 + (room + 0.16) * (number == 2), 0.1, room)
             _bar(sheet, drawn, place, over=number == 2)
+
+
+def _most(difference: Float[np.ndarray, "rows columns"], norm: Normalize) -> float:
+    """Where the scale of a difference ends: nearly its greatest value, but never so low that rounding is seen."""
+    least = 0.02 * float(norm.vmax or 1.0)
+    return max(float(np.percentile(difference, 99.5)), least)
 
 
 def _bar(sheet: Sheet, drawn: AxesImage, place: tuple[float, float, float, float], *, over: bool) -> None:

@@ -33,7 +33,8 @@ def map_page(subject: Subject, frames: Frames, run: RunReport) -> Page:
 
     def draw(path: Path) -> Path:
         scenes = map_scenes(subject, choose_frames(subject, run.split, MAP_ROWS), frames)
-        caption = f"{where_from(run)} Corners of both are decoded in the same way. Shown by rule: {RULE}."
+        caption = f"{where_from(run)} Corners of both are decoded in the same way. "
+        caption += f"Each |difference| has a scale of its own, which its bar states. Shown by rule: {RULE}."
         title = "The teacher's maps, read out of the policy's tokens"
         return draw_maps(scenes, path, title=title, caption=caption, simulated=run.simulated)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...pipeline.metrics.grounding import sigmoid
+from ...pipeline.metrics.grounding import Counts, sigmoid
 from ..examples import Example, choose_examples
 from ..frames import Frames
 from ..report import ContenderReport, RunReport
@@ -41,8 +41,9 @@ def sweep_page(run: RunReport) -> Page:
 
     def draw(path: Path) -> Path:
         sweeps = {_named(one): one.sweep for one in run.contenders}
-        caption = f"{where_from(run)} {run.head.scores.rows} rows."
-        return draw_sweep(sweeps, path, threshold=threshold_of(run), caption=caption, simulated=run.simulated)
+        used = {_named(one): _used(one) for one in run.contenders}
+        caption = f"{where_from(run)} {run.head.scores.rows} rows. Diamonds: the threshold that each one uses."
+        return draw_sweep(sweeps, path, used=used, caption=caption, simulated=run.simulated)
 
     return Page("threshold_sweep", draw)
 
@@ -66,6 +67,12 @@ def threshold_of(run: RunReport) -> float:
     """From which score on the head calls a cell relevant."""
     assert run.head.threshold is not None, "grounding decides by a threshold"
     return run.head.threshold
+
+
+def _used(one: ContenderReport) -> tuple[float, Counts]:
+    assert one.threshold is not None, "grounding decides by a threshold"
+    numbers = one.scores.to_json()
+    return one.threshold, Counts(**{name: int(numbers[name] or 0) for name in ("tp", "fp", "fn", "tn")})
 
 
 def _shares(run: RunReport) -> Iterator[tuple[str, Shares]]:

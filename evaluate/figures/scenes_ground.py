@@ -14,7 +14,10 @@ from .missing import NoFigure
 from .shown import Shown, panel_of
 
 FILM_RULE = "the first execution whose relevant object changes; frames evenly spaced before and after it"
-GALLERY_RULE = "at most one row of an episode, camera and instruction; of equals the first"
+GALLERY_RULE = (
+    "the worst first, cameras in turn as long as several have any left; no frame twice, and of an episode, camera and "
+    "instruction one frame of each kind; of equals the first"
+)
 SHOWN_FRAMES, FAILURES = 5, 3
 
 
@@ -104,14 +107,15 @@ def choose_failures(
     rightly = np.where(cells, scores, -np.inf).max(axis=1)
     false, missed = wrongly >= threshold, positive & (rightly < threshold)
     drawable = np.array([camera in shown.rows.geometry for camera in shown.rows.camera], dtype=bool)
+    worst = _distinct(shown.rows, np.flatnonzero(false & drawable), -wrongly, count)
+    seen = {_frame(shown.rows, int(row)) for row in worst}
+    others = np.array(
+        [row for row in np.flatnonzero(missed & drawable) if _frame(shown.rows, int(row)) not in seen], int
+    )
     return {
-        "false positives": (
-            _distinct(shown.rows, np.flatnonzero(false & drawable), -wrongly, count),
-            int(false.sum()),
-            len(false),
-        ),
+        "false positives": (worst, int(false.sum()), len(false)),
         "false negatives": (
-            _distinct(shown.rows, np.flatnonzero(missed & drawable), rightly, count),
+            _distinct(shown.rows, others, rightly, count),
             int(missed.sum()),
             int(positive.sum()),
         ),
@@ -137,9 +141,11 @@ def _failure(shown: Shown, row: int, frames: Frames, threshold: float, kind: str
     rows, scores = shown.rows, sigmoid(shown.answers.logits[row])
     cells = rows.cells[row]
     if kind == "false positives":
-        said = f"relevant, score {scores[~cells].max():.2f}"
+        said = f"a cell off the target, score {scores[~cells].max():.2f}"
+        if not rows.positive[row]:
+            said = f"relevant, score {scores.max():.2f}"
     else:
-        said = f"nothing there, score {scores[cells].max():.2f}"
+        said = f"no cell on the target, its best {scores[cells].max():.2f}"
     phase = f" ({rows.phase[row]})" if rows.phase[row] else ""
     true = f"{rows.target[row] or 'something'} is relevant" if rows.positive[row] else "nothing asked for is relevant"
     place = f"episode {rows.episode[row]}, frame {rows.frame[row]}, {rows.camera[row]} camera"
@@ -149,13 +155,25 @@ def _failure(shown: Shown, row: int, frames: Frames, threshold: float, kind: str
 def _distinct(
     rows: LabelledRows, chosen: Int[np.ndarray, " m"], badness: Float[np.ndarray, " n"], count: int
 ) -> Int[np.ndarray, " k"]:
-    """The first few by rising ``badness``, one of each execution."""
-    kept: dict[tuple[int, str, str], int] = {}
-    for row in chosen[np.argsort(badness[chosen], kind="stable")]:
-        if len(kept) == count:
-            break
-        kept.setdefault((int(rows.episode[row]), rows.camera[row], rows.instruction[row]), int(row))
-    return np.array(list(kept.values()), dtype=np.int64)
+    """The first few by rising ``badness``: no frame and no execution twice, cameras in turn while several are left."""
+    order = [int(row) for row in chosen[np.argsort(badness[chosen], kind="stable")]]
+    kept: list[int] = []
+    while order and len(kept) < count:
+        before = rows.camera[kept[-1]] if kept else None
+        row = next((one for one in order if rows.camera[one] != before), order[0])
+        kept.append(row)
+        order = [one for one in order if not _alike(rows, one, row)]
+    return np.array(kept, dtype=np.int64)
+
+
+def _alike(rows: LabelledRows, one: int, other: int) -> bool:
+    """Whether two rows show one frame, or one execution."""
+    executions = [(int(rows.episode[row]), rows.camera[row], rows.instruction[row]) for row in (one, other)]
+    return _frame(rows, one) == _frame(rows, other) or executions[0] == executions[1]
+
+
+def _frame(rows: LabelledRows, row: int) -> tuple[int, int, str]:
+    return int(rows.episode[row]), int(rows.frame[row]), rows.camera[row]
 
 
 def _spread(moments: int, grasp: int, count: int) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def _part(run: RunReport, report: Report) -> Part:
     except VisualThoughtError as error:
         return replace(shown, missing=[f"cost and provenance: {error.problem}"])
     spent = cost_of(run.path, record, run.store, run.features)
-    provenance = provenance_of(run, record, command_of(report.asked))
+    provenance = provenance_of(run, record, command_of(report.asked), report.made)
     return replace(shown, cost=cost_items(spent, run), provenance=provenance, missing=spent.missing)
 
 

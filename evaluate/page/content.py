@@ -113,7 +113,23 @@ class Commands:
     notes: Sequence[str] = ()
 
 
-type Item = Table | Figure | Facts | Commands
+@dataclass(frozen=True)
+class Details:
+    """A long text, folded away until somebody opens it.
+
+    Args:
+        title: its heading.
+        summary: what stands there while it is folded.
+        text: shown as it is, line by line.
+    """
+
+    kind: ClassVar[str] = "details"
+    title: str
+    summary: str
+    text: str
+
+
+type Item = Table | Figure | Facts | Commands | Details
 
 
 @dataclass(frozen=True)

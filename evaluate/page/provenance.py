@@ -8,20 +8,26 @@ from typing import Any
 
 from ...pipeline.record import RunRecord
 from ...train.features import hub_checkpoints
+from ..made import Made
 from ..report import RunReport
 from .content import Command, Commands, Fact, Facts, Item, Table
+from .origins import config_of, recipe_facts, versions_of
 
 
-def provenance_of(run: RunReport, record: RunRecord, evaluation: Sequence[str]) -> tuple[Item, ...]:
-    """What a run was made from: itself, its data, its features, their backbones, versions, commands.
+def provenance_of(
+    run: RunReport, record: RunRecord, evaluation: Sequence[str], made: Made | None = None
+) -> tuple[Item, ...]:
+    """What a run was made from: itself, its data, its features, their backbones, versions, config, commands.
 
     Args:
         run: what was judged.
         record: its ``run.json``.
         evaluation: the words of the command that evaluates; empty if nobody knows it.
+        made: what judged it; None is this process.
     """
-    facts = (_run(run, record), _data(record), _splits(record), _features(record), _versions(record))
-    return (*facts, commands_of(record, evaluation))
+    facts = (_run(run, record), _data(run, record), _splits(record), _features(record))
+    versions = versions_of(run, record, made or Made.now())
+    return (*facts, versions, config_of(record), commands_of(record, evaluation))
 
 
 def commands_of(record: RunRecord, evaluation: Sequence[str]) -> Commands:
@@ -55,26 +61,21 @@ def ranges(numbers: Sequence[int]) -> str:
 
 def _run(run: RunReport, record: RunRecord) -> Facts:
     facts = [
-        Fact("run", str(run.path.absolute()), exact=True),
+        Fact("run", str(run.path.resolve()), exact=True),
         Fact("task", record.task),
         Fact("checkpoint", f"{run.checkpoint}, step {run.step:,}"),
         Fact("seed", str(record.seed)),
-        Fact("device", record.device),
-        Fact(
-            "source commit",
-            record.commit or "not known: the code ran outside a git repository",
-            record.commit is not None,
-        ),
-        Fact("store", str(run.store), exact=True),
+        *recipe_facts(run, record),
+        Fact("store", str(run.store.resolve() if isinstance(run.store, Path) else run.store), exact=True),
     ]
     return Facts("Run", facts)
 
 
-def _data(record: RunRecord) -> Facts:
+def _data(run: RunReport, record: RunRecord) -> Facts:
     manifest = record.manifest
     revision = manifest.get("revision")
     facts = [
-        Fact("manifest", str(manifest.get("name", ""))),
+        Fact("manifest", run.manifest or str(manifest.get("name", "")), exact=bool(run.manifest)),
         Fact("dataset", str(manifest.get("repo_id", "")), exact=True),
         Fact("revision", str(revision) if revision else "none: the dataset lies on a disk", exact=bool(revision)),
         Fact("cameras", ", ".join(map(str, manifest.get("cameras") or ())) or "all"),
@@ -115,10 +116,6 @@ def _features(record: RunRecord) -> Facts:
 def _revisions(record: RunRecord) -> Iterator[Fact]:
     for checkpoint, revision in hub_checkpoints(record.made_by.values()):
         yield Fact(checkpoint, f"revision {revision or 'not named in the command'}", exact=revision is not None)
-
-
-def _versions(record: RunRecord) -> Facts:
-    return Facts("Versions", [Fact(name, version) for name, version in record.versions.items()])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..across import Comparison, OverSeeds
-from ..layouts import FINDINGS, FINDINGS_LEGEND, LAYOUTS, Column, Numbers
+from ..decimals import decimals, fitted
+from ..layouts import FINDINGS, LAYOUTS, Column, Numbers
+from ..legends import findings_legend
 from ..report import ContenderReport, Report, RunReport, Scores
 from ..tallies import COMPARED
 from .content import NOTHING, Table
@@ -12,10 +14,9 @@ WORST = 5
 PERFECT = "What a head with perfect cell decisions would reach: the grid alone sets it."
 COMPARED_BY = (
     "The heads by a paired bootstrap that draws whole episodes; the interval holds the difference, second minus first, "
-    "in 95% of the draws; p: two-sided; better: the run that is, where the interval does not hold 0."
+    "in 95% of the draws; p: two-sided; better here: the run that is, where the interval does not hold 0."
 )
 CHOSEN = "The best checkpoint was chosen on val."
-EVERY_FINDING = f"{FINDINGS_LEGEND} –: nothing to measure."
 
 type Row = tuple[str, Numbers]
 
@@ -33,7 +34,9 @@ def results_of(run: RunReport) -> Iterator[Table]:
     found = [(words(one.name), one.findings.numbers()) for one in contenders if one.findings]
     if found:
         title = "Calibration, views and phases"
-        yield _table(title, "contender", found, FINDINGS, notes=(EVERY_FINDING,))
+        yield _table(
+            title, "contender", found, FINDINGS, notes=(f"{words(findings_legend([run]))} –: nothing to measure.",)
+        )
     if run.head.findings:
         yield _calibration(run.head)
     for by, groups in run.head.groups.items():
@@ -108,7 +111,8 @@ def _calibration(head: ContenderReport) -> Table:
 
 def _seeds(found: OverSeeds, which: str) -> Table:
     first = next(iter(found.intervals.values()))
-    columns = [column for column in LAYOUTS[found.task].columns if column.key in first and column.form != "d"]
+    means = [{key: interval.mean for key, interval in values.items()} for values in found.intervals.values()]
+    columns = [c for c in fitted(LAYOUTS[found.task].columns, means) if c.key in first and c.form != "d"]
     rows = [
         (words(name), *(column.interval(values[column.key]) for column in columns))
         for name, values in found.intervals.items()
@@ -126,17 +130,22 @@ def _comparison(found: Comparison, task: str) -> Table:
     rows = [
         (
             headings.get(name, words(name)),
-            f"{d.first:.4g}",
-            f"{d.second:.4g}",
-            f"{d.difference:+.4g}",
-            f"{d.low:+.3g} to {d.high:+.3g}",
-            f"{d.p:.2g}",
-            (found.second if (d.difference > 0) == better[name] else found.first) if d.clear else "could be chance",
+            f"{d.first:.{n}f}",
+            f"{d.second:.{n}f}",
+            f"{d.difference:+.{n}f}",
+            f"{d.low:+.{n}f} to {d.high:+.{n}f}",
+            f"{d.p:.4f}",
+            (found.second if (d.difference > 0) == better[name] else found.first) if d.clear else "not told apart",
         )
         for name, d in found.differences.items()
+        for n in [decimals([d.first, d.second])]
     ]
-    notes = (COMPARED_BY, f"{found.episodes} episodes of {found.split}.", *(f"Note: {note}." for note in found.notes))
-    columns = ("metric", found.first, found.second, "difference", "95% interval", "p", "better")
+    notes = (
+        COMPARED_BY,
+        f"{found.episodes} episodes of {found.split}.",
+        *(f"{n[:1].upper()}{n[1:]}." for n in found.notes),
+    )
+    columns = ("metric", found.first, found.second, "difference", "95% interval", "p", "better here")
     return Table("The second run against the first", columns, rows, notes=notes)
 
 
@@ -150,6 +159,7 @@ def _table(
     best: bool = True,
 ) -> Table:
     """A table without the columns that have nothing to show in any row."""
+    columns = fitted(columns, [numbers for _, numbers in rows])
     kept = [column for column in columns if any(column.value(numbers) not in NOTHING for _, numbers in rows)]
     cells = [(name, *(shown(column, numbers) for column in kept)) for name, numbers in rows]
     bold = frozenset(_best(kept, cells)) if best and len(cells) > 1 else frozenset()

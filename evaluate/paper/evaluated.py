@@ -19,7 +19,7 @@ def left_in(run_dir: Path) -> Evaluated:
     """What the last ``vtt eval`` into the run folder found; nothing where there was none, or it is of another run."""
     try:
         data = json.loads((run_dir / FILE).read_text(encoding="utf-8"))
-        reports = [report for report in data["runs"] if report["run"] == run_dir.resolve().name]
+        reports = [report for report in data["runs"] if str(run_dir.resolve()).endswith(f"/{report['run']}")]
         return evaluated(reports[0])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}

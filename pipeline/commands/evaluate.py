@@ -27,7 +27,8 @@ def evaluate(
     root: Annotated[Path | None, typer.Option(help="The dataset's folder, for pictures, if it moved.")] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Of two runs: by how much the second is better, by paired bootstrap.")
+        bool,
+        typer.Option("--compare", help="Of two runs: by how much they differ on these episodes, by paired bootstrap."),
     ] = False,
     random_init: Annotated[
         Path | None,

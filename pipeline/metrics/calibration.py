@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from .grounding import sigmoid
 
 BINS = 10
+SCORED = 0.1
+"""From this score on a cell counts for the error over scored cells."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,19 @@ class Calibration:
 
     Args:
         bins: of equal width, from 0 to 1.
-        error: expected calibration error.
+        error: expected calibration error; of many easy cells, it is small for whoever scores all at the base rate.
         brier: mean squared distance of score and truth.
+        base_rate: the share of all cells that is relevant.
+        scored_error: the expected calibration error over the cells that score at least :data:`SCORED` alone.
+        scored_cells: how many those are.
     """
 
     bins: tuple[CalibrationBin, ...]
     error: float
     brier: float
+    base_rate: float
+    scored_error: float
+    scored_cells: int
 
 
 def calibrate(logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "n c"], bins: int = BINS) -> Calibration:
@@ -54,10 +62,31 @@ def calibrate(logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "n c"]
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.minimum((scores * bins).astype(int), bins - 1)
     found = tuple(_bin(edges[b], edges[b + 1], scores[place == b], truth[place == b]) for b in range(bins))
-    if not scores.size:
-        return Calibration(found, float("nan"), float("nan"))
-    error = sum(b.cells * abs(b.score - b.frequency) for b in found if b.cells) / scores.size
-    return Calibration(found, float(error), float(np.square(scores - truth).mean()))
+    chosen = scores >= SCORED
+    return Calibration(
+        bins=found,
+        error=calibration_error(logits, targets, bins=bins),
+        brier=float(np.square(scores - truth).mean()) if scores.size else float("nan"),
+        base_rate=float(truth.mean()) if scores.size else float("nan"),
+        scored_error=calibration_error(logits, targets, bins=bins, least=SCORED),
+        scored_cells=int(chosen.sum()),
+    )
+
+
+def calibration_error(
+    logits: Float[np.ndarray, "n c"], targets: Bool[np.ndarray, "n c"], *, bins: int = BINS, least: float = 0.0
+) -> float:
+    """ECE = Σ_b n_b / n |s̄_b - f_b| over the cells that score at least ``least``; nan without one.
+
+    *Symbols*: as for :func:`calibrate`. *We differ* where ``least`` is above 0: most cells of a frame are easily empty,
+    so the error over all of them says little but that they are.
+    """
+    scores, truth = sigmoid(logits).ravel(), np.asarray(targets, dtype=bool).ravel()
+    chosen = scores >= least
+    scores, truth = scores[chosen], truth[chosen]
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    gaps = [abs(float((scores[place == b] - truth[place == b]).sum())) for b in range(bins)]
+    return float(sum(gaps) / scores.size) if scores.size else float("nan")
 
 
 def _bin(low: float, high: float, scores: Float[np.ndarray, " m"], truth: Bool[np.ndarray, " m"]) -> CalibrationBin:

@@ -13,7 +13,7 @@ import pytest
 from visual_thought.pipeline.cli import run
 from visual_thought.train.run import train
 
-from .toy_run import write_manifest
+from .toy_run import make_store, write_manifest
 
 sys.path.append(str(Path(__file__).parents[1] / "train"))
 from expert_toys import expert_config, make_experts
@@ -87,6 +87,36 @@ def test_a_store_that_is_gone_is_one_error_of_integrity_and_nothing_is_written(t
     assert "say where it is now with --store" in refused.stderr
     assert refused.stdout == ""
     assert not (tmp_path / "report").exists()
+
+
+def test_another_store_s_remedy_is_the_run_s_own_store_and_never_a_recipe(trained, maps, tmp_path):
+    make_store(trained / "other", numerics=2)
+    own = json.loads((trained / "run/run.json").read_text())["store"]
+    for other in (maps.parent / "store", trained / "other"):  # without the features; with others of the same names
+        refused = vtt_eval(trained / "run", "--out", tmp_path / "report", "--store", other)
+        assert refused.exit_code in (2, 4)  # no such feature; another one
+        assert f"give the store that the run was trained on, {own}, with --store" in " ".join(refused.stderr.split())
+        assert "recipe's" not in refused.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--compare",)])
+def test_a_sweep_s_folder_is_no_run_and_its_cells_are_named(trained, tmp_path, words):
+    sweep = tmp_path / "sweep"
+    shutil.copytree(trained / "run", sweep / "lr-1/seed-0", symlinks=True)
+    (sweep / "sweep.json").write_text("{}")
+    for folder, kind in ((sweep, "a sweep"), (sweep / "lr-1", "a folder of runs")):
+        refused = vtt_eval(folder, *([trained / "run"] if words else []), "--out", tmp_path / "report", *words)
+        assert refused.exit_code == 2
+        assert f"holds no run: it is {kind}" in refused.stderr
+        assert f"vtt eval {sweep / 'lr-1/seed-0'}" in refused.stderr
+        assert f"vtt tables {folder}" in refused.stderr
+
+
+def test_a_root_that_is_wrong_is_to_be_corrected(trained, tmp_path):
+    answer = vtt_eval(trained / "run", "--out", tmp_path / "report", "--root", tmp_path / "nowhere")
+    assert answer.exit_code == 0, answer.stderr
+    (note,) = json.loads((tmp_path / "report/metrics.json").read_text())["runs"][0]["notes"]
+    assert f"correct --root, which says {tmp_path / 'nowhere'}" in note
 
 
 def test_a_store_that_is_gone_for_the_second_run_costs_nothing_that_was_there(trained, trained_once, tmp_path):

@@ -1,14 +1,19 @@
 """Runs beside each other on a real store: compared, over seeds, and beside a backbone of other features."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from visual_thought.evaluate.compare import compare
 from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.findings import find, landed
+from visual_thought.evaluate.page.collect import page_of
 from visual_thought.evaluate.rows import Answers
 from visual_thought.evaluate.run import evaluate
 from visual_thought.evaluate.scores import score
@@ -65,10 +70,53 @@ def test_metrics_from_episode_sums_equal_the_scores_of_the_same_rows(rows):
 
 
 def test_a_single_episode_is_too_few_and_the_table_says_so(compared):
-    assert compared.comparison.notes == ("only 1 episodes: these intervals are too narrow",)
+    assert compared.comparison.notes[-1] == "only 1 episodes: these intervals are too narrow"
     assert "too narrow" in terminal_table(compared)
     assert "too narrow" in markdown_table(compared)
     assert json.loads((compared.out / "metrics.json").read_text())["comparison"]["episodes"] == 1
+
+
+def test_a_comparison_says_that_seeds_are_not_in_it_and_how_many_stars_stand_uncorrected(compared):
+    page = (compared.out / "report.html").read_text(encoding="utf-8")
+    starred = sum(found.clear for found in compared.comparison.differences.values())
+    for text in (" ".join(terminal_table(compared).split()), markdown_table(compared), page):
+        assert "not which seeds the runs were trained with" in text
+        assert f"{starred} of 6 metrics are starred" in text
+
+
+def test_two_seeds_of_one_recipe_are_told_that_a_star_is_the_noise_of_seeds_and_other_recipes_are_not(runs, compared):
+    assert any(
+        "run and other are one recipe and differ in their seed alone" in note for note in compared.comparison.notes
+    )
+    first, second = compared.runs
+    apart = compare(first, replace(second, recipe="another"))
+    assert not any("one recipe" in note for note in apart.notes)
+    assert any("not which seeds" in note for note in apart.notes)
+
+
+def test_what_the_runs_come_to_together_stands_before_each_of_them(compared):
+    for text in (terminal_table(compared), markdown_table(compared)):
+        across, comparison, first = (text.index(word) for word in ("2 seeds", "difference", "of 1 episodes"))
+        assert across < comparison < first
+
+
+def test_two_cells_of_a_sweep_are_compared_under_names_that_tell_them_apart(runs, tmp_path):
+    for cell, of in (("lr-1", "run"), ("lr-2", "other")):
+        shutil.copytree(runs / of, tmp_path / cell / "seed-0", symlinks=True)
+    cells = (tmp_path / "lr-1/seed-0", tmp_path / "lr-2/seed-0")
+    report = judge(tmp_path / "out", *cells, compare=True, figures=True)
+    assert [run.run for run in report.runs] == ["lr-1/seed-0", "lr-2/seed-0"]
+    assert (report.comparison.first, report.comparison.second) == ("lr-1/seed-0", "lr-2/seed-0")
+    for run, folder in zip(report.runs, ("lr-1_seed-0", "lr-2_seed-0"), strict=True):
+        assert {str(Path(name).parent) for name in run.figures} == {f"figures/{folder}"}
+        assert all((report.out / name).is_file() for name in run.figures)
+        assert run.run in terminal_table(report)
+        assert run.run in markdown_table(report)
+
+
+def test_a_run_named_twice_is_refused(runs, tmp_path):
+    with pytest.raises(ConfigError, match="named twice"):
+        judge(tmp_path / "out", runs / "run", runs / "other/../run")
 
 
 def test_two_seeds_of_one_recipe_get_mean_and_interval_and_another_recipe_does_not(runs, compared, tmp_path):
@@ -170,6 +218,17 @@ def test_perfect_points_make_every_view_right_and_perfect_cells_move_at_the_gras
     assert found.shift.moved_rate == 1.0
     assert found.calibration.error < 1e-3
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["views_right"] == 1.0
+
+
+def test_no_calibration_error_over_all_cells_is_called_the_best_and_the_base_rate_stands_beside_it(compared):
+    rate = compared.runs[0].head.findings.calibration.base_rate
+    for table in page_of(compared).tables:
+        if table.title.startswith("Calibration, views and phases"):
+            assert not [at for _, at in table.bold if table.columns[at] == "ECE"]
+            assert {table.columns[at] for _, at in table.bold} >= {"Brier"}
+            assert f"{rate:.1%} of all cells" in table.notes[0]
+    assert f"{rate:.1%} of all cells" in " ".join(terminal_table(compared).split())
+    assert rate == compared.runs[1].head.findings.calibration.base_rate
 
 
 def test_no_backbone_is_ever_loaded(runs, tmp_path):

@@ -206,6 +206,33 @@ def test_the_worst_false_positive_and_negative_come_first_one_of_an_execution(ro
     assert (failed, of) == (3, len(missed))
 
 
+def test_the_gallery_shows_no_row_twice_and_cameras_in_turn(rows):
+    scores = np.where(rows.cells, 0.9, 0.1)
+    camera = np.array(rows.camera, dtype=object)
+    main, top = (np.flatnonzero(rows.positive & (camera == name)) for name in ("main", "top"))
+    for rank, row in enumerate((*main, *top)):  # every row of main is worse than any of top
+        scores[row] = 0.01 + 0.001 * rank
+        scores[row, np.flatnonzero(~rows.cells[row])[0]] = 0.99 - 0.001 * rank
+    found = choose_failures(shown_rows(rows, scores), 0.5)
+    false, missed = (found[kind][0].tolist() for kind in ("false positives", "false negatives"))
+    assert false[0] == main[0]
+    assert [rows.camera[row] for row in false] == ["main", "top", "main"]
+    assert [rows.camera[row] for row in missed] == ["main", "top", "main"]
+    frames = [(rows.episode[row], rows.frame[row], rows.camera[row]) for row in (*false, *missed)]
+    assert len(set(frames)) == len(frames) == 6
+
+
+def test_a_miss_beside_a_bright_cell_elsewhere_says_that_no_cell_is_on_the_target(rows):
+    scores = np.where(rows.cells, 0.9, 0.1)
+    row = int(np.flatnonzero(rows.positive)[0])
+    scores[row] = np.where(rows.cells[row], 0.2, 0.1)
+    kind = failures(shown_rows(rows, scores), grey, threshold=0.5)[1]
+    assert kind.worst[0].said == "no cell on the target, its best 0.20"
+    scores[row, np.flatnonzero(~rows.cells[row])[0]] = 0.97
+    kind = failures(shown_rows(rows, scores), grey, threshold=0.5)[0]
+    assert kind.worst[0].said == "a cell off the target, score 0.97"
+
+
 def test_a_failure_says_what_was_asked_said_and_true(rows):
     scores = np.where(rows.cells, 0.9, 0.1)
     row = int(np.flatnonzero(~rows.positive)[0])

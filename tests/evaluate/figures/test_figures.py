@@ -33,6 +33,11 @@ def pixels(path):
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
+def at(sweep, threshold):
+    """A threshold of a sweep and the counts there."""
+    return threshold, min(sweep, key=lambda point: abs(point.threshold - threshold)).counts
+
+
 def draw(tmp_path, *panels, name="figure.png", simulated=True):
     words = {"title": "“take the red cube”", "caption": "Test split, episode 0.", "simulated": simulated}
     return draw_overlay(panels, tmp_path / name, **words)
@@ -104,7 +109,15 @@ def test_the_sweep_draws_the_head_and_every_control(tmp_path):
         name: threshold_sweep(rng.normal(size=targets.shape) + targets * shift, targets)
         for name, shift in (("head", 4), ("linear probe", 2), ("centre prior", 0))
     }
-    image = pixels(draw_sweep(sweeps, tmp_path / "s.png", threshold=0.5, caption="Test split.", simulated=False))
+    image = pixels(
+        draw_sweep(
+            sweeps,
+            tmp_path / "s.png",
+            used={name: at(sweep, 0.5) for name, sweep in sweeps.items()},
+            caption="Test split.",
+            simulated=False,
+        )
+    )
     assert image.shape[1] == 1500
     for color in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
         assert (np.abs(image - color).sum(axis=2) < 12).sum() > 200
@@ -112,5 +125,29 @@ def test_the_sweep_draws_the_head_and_every_control(tmp_path):
 
 def test_a_sweep_in_which_nothing_is_ever_called_positive_is_still_drawn(tmp_path):
     sweep = threshold_sweep(np.full((3, 4), -50.0), np.eye(3, 4, dtype=bool))
-    path = draw_sweep({"head": sweep}, tmp_path / "s.png", threshold=0.5, caption="", simulated=False)
+    path = draw_sweep({"head": sweep}, tmp_path / "s.png", used={"head": at(sweep, 0.5)}, caption="", simulated=False)
     assert path.stat().st_size > 5_000
+
+
+def test_each_contender_s_own_threshold_is_marked_and_moving_one_changes_the_right_chart_alone(tmp_path):
+    targets = np.random.default_rng(1).random((50, 16)) < 0.1
+    sweep = threshold_sweep(np.random.default_rng(2).normal(size=targets.shape) + 2.0 * targets, targets)
+    images = []
+    for threshold in (0.2, 0.6):
+        used = {"head": at(sweep, 0.5), "centre prior": at(sweep, threshold)}
+        path = tmp_path / f"{threshold}.png"
+        images.append(pixels(draw_sweep(dict.fromkeys(used, sweep), path, used=used, caption="", simulated=False)))
+    changed = np.argwhere(np.abs(images[0] - images[1]).sum(axis=2))
+    assert changed.size
+    assert changed[:, 1].min() > 750
+
+
+def test_a_contender_has_one_colour_in_both_charts(tmp_path):
+    targets = np.random.default_rng(1).random((50, 16)) < 0.1
+    sweep = threshold_sweep(np.random.default_rng(2).normal(size=targets.shape) + 2.0 * targets, targets)
+    used = {"head": at(sweep, 0.5), "centre prior": at(sweep, 0.3)}
+    sweeps = dict.fromkeys(used, sweep)
+    image = pixels(draw_sweep(sweeps, tmp_path / "s.png", used=used, caption="", simulated=False))
+    left = image[:, :740]
+    assert (np.abs(left - (0, 114, 178)).sum(axis=2) < 12).sum() > 200
+    assert (np.abs(left - (213, 94, 0)).sum(axis=2) < 12).sum() == 0

@@ -1,5 +1,7 @@
 """Drawing functions: arrays in, PNG out; what is known of the arrays is found in the picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -153,6 +155,18 @@ def test_maps_of_any_channels_are_drawn(tmp_path):
     high = len(pixels(draw_maps([five], tmp_path / "5.png", **WORDS)))
     assert high > len(pixels(draw_maps([map_scene()], tmp_path / "3.png", **WORDS)))
     assert draw_maps([map_scene(channels=("channel 0",))], tmp_path / "1.png", **WORDS).exists()
+
+
+def test_a_small_difference_is_dark_where_it_is_greatest(tmp_path):
+    scene = map_scene(channels=("radius",))
+    teacher = np.zeros((1, 24, 32))
+    teacher[0, :4] = 10.0
+    predicted = teacher.copy()
+    predicted[0, 12:] = 0.5  # a twentieth of the teacher's range
+    small = replace(scene, teacher=teacher, predicted=predicted)
+    image = pixels(draw_maps([small], tmp_path / "s.png", **WORDS))
+    right = image[:, 1080:1320].sum(axis=2)
+    assert (right < 30).sum() > 5_000
 
 
 def test_both_lines_of_a_filmstrip_end_at_their_scores(tmp_path):

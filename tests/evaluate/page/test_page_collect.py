@@ -1,5 +1,6 @@
 """The page of a real evaluation: every number where it belongs, and what is missing said."""
 
+import hashlib
 import json
 import shlex
 from dataclasses import replace
@@ -12,9 +13,10 @@ from visual_thought.evaluate.config import EvalConfig
 from visual_thought.evaluate.page.collect import page_of
 from visual_thought.evaluate.page.content import Commands, Facts, Figure, Table
 from visual_thought.evaluate.page.html import render_page
+from visual_thought.evaluate.page.origins import manifest_place, recipe_facts, recipe_file, versions_of
 from visual_thought.evaluate.page.provenance import command_line, commands_of, ranges
 from visual_thought.evaluate.run import evaluate, write_report
-from visual_thought.pipeline.record import read_record
+from visual_thought.pipeline.record import installed_versions, read_record
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +105,64 @@ def test_provenance_names_fingerprints_seed_versions_commit_labels_and_splits(re
     assert all(features[f"{name}, fingerprint"] == value for name, value in record.fingerprints.items())
     run = facts(page, "Run")
     assert run["seed"] == "0"
-    assert record.commit is None or run["source commit"] == record.commit
-    assert facts(page, "Versions") == dict(record.versions)
+    assert Path(run["run"]).is_absolute()
+    assert Path(run["store"]).is_absolute()
+    versions = titled(page.provenance, "Versions")
+    told = {row[0]: row[1:] for row in versions.rows}
+    assert {name: told[name][0] for name in record.versions} == dict(record.versions)
+    assert record.commit is None or told["source commit"][0] == record.commit
     assert facts(page, "Data")["labels, sha256"] == record.manifest["labels_sha256"]
     assert [row[0] for row in titled(page.provenance, "Splits").rows] == ["train", "val", "test"]
+
+
+def test_the_evaluation_s_own_code_stands_beside_training_s_on_the_page_and_in_metrics_json(report):
+    record = read_record(report.runs[0].path / "run.json")
+    told = replace(record, versions=dict(record.versions) | {"torch": "1.0 of then"})
+    rows = {row[0]: row[1:] for row in versions_of(report.runs[0], told, report.made).rows}
+    assert rows["torch"] == ("1.0 of then", installed_versions()["torch"])
+    assert rows["python"][1] == installed_versions()["python"]
+    assert rows["device"] == ("cpu", "cpu")
+    assert rows["precision"][1] == "fp32"
+    assert rows["date"][1] == report.made.date
+    said = json.loads((report.out / "metrics.json").read_text())
+    assert said["made"] == json.loads(json.dumps(report.made.to_json()))
+    assert (said["runs"][0]["device"], said["runs"][0]["precision"]) == ("cpu", "fp32")
+
+
+def test_the_whole_config_is_on_the_page_escaped_and_in_metrics_json(report):
+    record = read_record(report.runs[0].path / "run.json")
+    details = titled(page_of(report).provenance, "The run's config")
+    assert json.loads(details.text) == record.config
+    said = json.loads((report.out / "metrics.json").read_text())["runs"][0]
+    assert said["config"] == record.config
+    html = (report.out / "report.html").read_text(encoding="utf-8")
+    assert "<details>" in html
+    assert "&#34;batch_size&#34;: 16" in html
+
+
+def test_a_manifest_and_a_store_are_named_by_absolute_paths_wherever_training_began(report, tmp_path, monkeypatch):
+    record = read_record(report.runs[0].path / "run.json")
+    manifest = report.runs[0].path.resolve().parent / "tiny.yaml"
+    assert manifest_place(replace(record, config=dict(record.config) | {"manifest": "../tiny.yaml"}), None) == str(
+        manifest
+    )
+    assert facts(page_of(report), "Data")["manifest"] == str(manifest)
+    monkeypatch.chdir(manifest.parent)
+    assert manifest_place(record, "tiny.yaml") == str(manifest)
+    assert manifest_place(record, "tabletop_cubes") == "tabletop_cubes"
+
+
+def test_the_recipe_file_is_hashed_where_it_can_be_known(report, tmp_path):
+    record = read_record(report.runs[0].path / "run.json")
+    file = tmp_path / "mine.yaml"
+    file.write_text("task: ground")
+    assert recipe_file(replace(record, command=("vtt", "train", "ground"))).name == "ground.yaml"
+    assert recipe_file(replace(record, command=("vtt", "train", str(file)))) == file
+    assert recipe_file(replace(record, command=("vtt", "train", "mine.yaml"))) is None
+    assert recipe_file(replace(record, command=("pytest",))) is None
+    told = replace(record, command=("vtt", "train", str(file)))
+    shas = {fact.label: fact.value for fact in recipe_facts(report.runs[0], told)}
+    assert shas["recipe file as it is now, sha256"] == hashlib.sha256(b"task: ground").hexdigest()
 
 
 def test_the_weights_of_every_backbone_and_its_revision_on_the_hub_are_named(report):

@@ -102,7 +102,7 @@ def test_a_comparison_names_the_run_that_is_better_metric_by_metric(compared):
     lower = {"point_error_mean_px", "false_alarm_rate"}
     for name, found in compared.comparison.differences.items():
         second = (found.second < found.first) == (name in lower)
-        expected = ("seed1" if second else "seed0") if found.clear else "could be chance"
+        expected = ("seed1" if second else "seed0") if found.clear else "not told apart"
         assert by_name[name][-1] == expected
     assert {row[-1] for row in table.rows} & {"seed0", "seed1"}
     assert any("too narrow" in note for note in table.notes)

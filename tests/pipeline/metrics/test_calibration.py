@@ -33,6 +33,31 @@ def test_bins_error_and_brier_equal_loops_over_cells(cells):
         assert one.frequency == pytest.approx(np.mean([y for _, y in of]))
 
 
+def test_the_error_over_scored_cells_and_the_base_rate_equal_loops_over_cells(cells):
+    logits, truth = cells
+    bins, scored, relevant = {}, 0, 0
+    for a, y in zip(logits.ravel(), truth.ravel(), strict=True):
+        s = 1 / (1 + np.exp(-a))
+        relevant += y
+        if s >= 0.1:
+            scored += 1
+            bins.setdefault(min(int(s * 10), 9), []).append((s, y))
+    error = sum(len(b) / scored * abs(np.mean([s for s, _ in b]) - np.mean([y for _, y in b])) for b in bins.values())
+    found = calibrate(logits, truth)
+    assert found.scored_cells == scored < truth.size
+    assert found.scored_error == pytest.approx(error)
+    assert found.base_rate == pytest.approx(relevant / truth.size)
+
+
+def test_who_scores_every_cell_at_the_base_rate_has_no_error_over_all_cells_and_none_to_tell_over_scored_ones():
+    truth = np.zeros((5, 20), dtype=bool)
+    truth[:, 0] = True
+    found = calibrate(np.full(truth.shape, np.log(0.05 / 0.95)), truth)
+    assert found.error == pytest.approx(0.0, abs=1e-12)
+    assert found.base_rate == pytest.approx(0.05)
+    assert np.isnan(found.scored_error)
+
+
 def test_certain_and_right_is_perfect_certain_and_wrong_is_the_worst():
     truth = np.array([[True, False]])
     right, wrong = (calibrate(sign * np.array([[np.inf, -np.inf]]), truth) for sign in (1, -1))
