@@ -56,7 +56,7 @@ class OverSeeds:
         seeds: of each.
         task: of all.
         split: of all.
-        intervals: contender -> metric -> mean and 95% interval (Student's t).
+        intervals: contender, or control ``@own`` threshold -> metric -> mean and 95% interval (Student's t).
     """
 
     runs: tuple[str, ...]

@@ -97,10 +97,10 @@ GROUND = Layout(
     columns=CELLS + POINTS,
     ceiling=POINTS[:2],
     legend=(
-        "F 0.25, precision, recall, FP and FN are pooled over all cells; 0/0 counts as 0. AP: average precision over "
-        "all thresholds. hit: the predicted point lies inside the target region. error px: median distance to the "
-        "target's innermost pixel, original pixels. false alarm: negative rows with any positive cell. @: at the "
-        "threshold with the highest F 0.25 on val. -: nothing to measure."
+        "F 0.25, prec. (precision), recall, FP and FN are pooled over all cells; 0/0 counts as 0. AP: average "
+        "precision, over all thresholds. hit: the predicted point lies inside the target region. error px: median "
+        "distance to the target's innermost pixel, original pixels. false alarm: negative rows with any positive "
+        "cell. @: at the threshold with the highest F 0.25 on val. -: nothing to measure."
     ),
 )
 DISTILL = Layout(

@@ -15,7 +15,7 @@ SHOWN_OVER_SEEDS = 4
 SHORT = 16
 OVER_SEEDS = (
     "over seeds: mean ± 95% interval (Student's t) of runs of one recipe on the same rows; without ±: a control "
-    "that is the same for every seed."
+    "that is the same for every seed; @own: at the threshold chosen on val, for each seed anew."
 )
 COMPARISON_LEGEND = (
     "comparison: of the heads, by a paired bootstrap that draws whole episodes; [95%] holds the difference, second "

@@ -119,7 +119,7 @@ def _seeds(found: OverSeeds, which: str) -> Table:
     ]
     seeds = ", ".join(map(str, found.seeds))
     note = f"Mean ± half of the 95% interval (Student's t) of {', '.join(found.runs)}: one recipe, seeds {seeds}. "
-    note += "Without ±: a control that is the same for every seed."
+    note += "Without ±: a control that is the same for every seed. @own: at the threshold chosen on val."
     headings = ("contender", *(column.heading for column in columns))
     return Table(f"Over seeds, on {found.split}{which}", headings, _with_dashes(rows), notes=(note,))
 

@@ -135,6 +135,8 @@ def test_what_is_the_same_for_every_seed_has_a_value_and_no_interval(runs, tmp_p
         assert found.intervals[name]["f_0_25"].mean == control["f_0_25"]
         assert all(interval.half is None for interval in found.intervals[name].values())
     assert found.intervals["linear_probe"]["f_0_25"].half is not None
+    own = [next(c for c in run.contenders if c.name == "linear_probe").own.scores.to_json() for run in report.runs]
+    assert found.intervals["linear_probe @own"]["f_0_25"] == Interval.of([scores["f_0_25"] for scores in own])
     shown = (tmp_path / "table.txt").read_text().split("2 seeds")[1]
     assert "±" not in next(line for line in shown.splitlines() if line.startswith("random_init"))
 
