@@ -53,12 +53,12 @@ def _notes(first: RunReport, second: RunReport, differences: Mapping[str, Differ
     yield DRAWN
     if first.recipe == second.recipe and first.seed != second.seed:
         yield (
-            f"{first.run} and {second.run} are one recipe and differ in their seed alone: a star shows the noise of "
-            "seeds, not a better recipe"
+            f"{first.run} and {second.run} are one recipe and differ in their seed alone: "
+            "a clear difference (*) is the noise of seeds, not a better recipe"
         )
     starred = sum(found.clear for found in differences.values())
     yield (
-        f"{starred} of {len(differences)} metrics are starred, each at 95% on its own, not corrected for reading "
+        f"{starred} of {len(differences)} differences are clear (*), each at 95% on its own, not corrected for reading "
         f"{len(differences)} side by side"
     )
     if episodes < FEW_EPISODES:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from .canvas import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
 
@@ -16,7 +17,11 @@ STYLES = (
     (ORANGE, (0, (5, 1, 1, 1, 1, 1))),
 )
 LINE_PT = 9.0
-NAME_HALF, OFF_LINE, ENOUGH = 0.13, 0.045, 0.06  # half a name's width; a name's distance from its line
+LETTER, OFF_LINE, ENOUGH = (
+    0.0155,
+    0.045,
+    0.06,
+)  # width of a name's letter; its distance from its line; room that is enough
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,9 @@ def name_lines(
     *,
     marks: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Write each line's name just above or below it, where most room is left by all lines, marks and other names.
+    """Write each line's name close to it, where there is room.
+
+    Above or below the line where lines, marks and other names leave it most room; right of it where that is too little.
 
     Args:
         axes: where, with y from 0 to about 1.
@@ -75,33 +82,39 @@ def name_lines(
         lines: name and colour of each, and its values.
         marks: places that stay free.
     """
-    taken = list(marks)
+    taken, drawn = list(marks), [values for _, values in lines]
     for end, values in lines:
-        places = [
-            (x[at], values[at] + side)
-            for at in range(len(x))
-            for side in (OFF_LINE, -OFF_LINE)
-            if NAME_HALF < x[at] < 1 - NAME_HALF and OFF_LINE < values[at] + side < 1 and values[at] > 0
-        ]
-        if not places:
-            places = [(0.5, values[len(values) // 2] + OFF_LINE)]
-        best = max(places, key=lambda place: _room(place, x, [other for _, other in lines], taken))
+        half = LETTER * len(end.name) / 2
+        upright = [place for off in (OFF_LINE, -OFF_LINE) for place in _places(x, values, (0.0, off), half)]
+        beside = _places(x, values, (half + 0.04, 0.0), half)
+        best = max(upright, key=lambda place: _room(place, half, x, drawn, taken), default=(0.5, OFF_LINE))
+        if _room(best, half, x, drawn, taken) < OFF_LINE / 2:
+            best = max([best, *beside], key=lambda place: _room(place, half, x, drawn, taken))
         taken.append(best)
         size, weight = LINE_PT + (1 if end.bold else 0), "bold" if end.bold else "normal"
         text = axes.text(*best, end.name, ha="center", fontsize=size, weight=weight, color=end.color)
-        text.set(parse_math=False, va="center", zorder=6)
+        text.set(parse_math=False, va="center", zorder=6, path_effects=[withStroke(linewidth=3, foreground="white")])
+
+
+def _places(
+    x: Sequence[float], values: Sequence[float], off: tuple[float, float], half: float
+) -> list[tuple[float, float]]:
+    """Where a name may stand, so far from each point of its line; within the axes, and not where the line is at 0."""
+    found = [(left + off[0], value + off[1]) for left, value in zip(x, values, strict=True) if value > 0]
+    return [place for place in found if half < place[0] < 1 - half and OFF_LINE < place[1] < 1]
 
 
 def _room(
     place: tuple[float, float],
+    half: float,
     x: Sequence[float],
     lines: Sequence[Sequence[float]],
     taken: Sequence[tuple[float, float]],
 ) -> float:
     """How far a name at a place is from what it must not touch, in y; enough is enough."""
-    near = np.linspace(place[0] - NAME_HALF, place[0] + NAME_HALF, 9)
+    near = np.linspace(place[0] - half, place[0] + half, 101)
     lowest = [np.abs(np.interp(near, x, line) - place[1]).min() for line in lines]
-    apart = [max(abs(place[1] - y), (abs(place[0] - left) - NAME_HALF) / 2) for left, y in taken]
+    apart = [max(abs(place[1] - y), (abs(place[0] - left) - half) / 2) for left, y in taken]
     return float(min([*lowest, *apart, ENOUGH]))
 
 

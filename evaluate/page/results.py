@@ -14,7 +14,8 @@ WORST = 5
 PERFECT = "What a head with perfect cell decisions would reach: the grid alone sets it."
 COMPARED_BY = (
     "The heads by a paired bootstrap that draws whole episodes; the interval holds the difference, second minus first, "
-    "in 95% of the draws; p: two-sided; better here: the run that is, where the interval does not hold 0."
+    "in 95% of the draws; p: two-sided; better here: the run that is, where the difference is clear, its "
+    "interval without 0."
 )
 CHOSEN = "The best checkpoint was chosen on val."
 
@@ -143,7 +144,7 @@ def _comparison(found: Comparison, task: str) -> Table:
     notes = (
         COMPARED_BY,
         f"{found.episodes} episodes of {found.split}.",
-        *(f"{n[:1].upper()}{n[1:]}." for n in found.notes),
+        *(f"Note: {note}." for note in found.notes),
     )
     columns = ("metric", found.first, found.second, "difference", "95% interval", "p", "better here")
     return Table("The second run against the first", columns, rows, notes=notes)

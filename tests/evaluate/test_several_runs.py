@@ -81,7 +81,7 @@ def test_a_comparison_says_that_seeds_are_not_in_it_and_how_many_stars_stand_unc
     starred = sum(found.clear for found in compared.comparison.differences.values())
     for text in (" ".join(terminal_table(compared).split()), markdown_table(compared), page):
         assert "not which seeds the runs were trained with" in text
-        assert f"{starred} of 6 metrics are starred" in text
+        assert f"{starred} of 6 differences are clear" in text
 
 
 def test_two_seeds_of_one_recipe_are_told_that_a_star_is_the_noise_of_seeds_and_other_recipes_are_not(runs, compared):

@@ -151,3 +151,19 @@ def test_a_contender_has_one_colour_in_both_charts(tmp_path):
     left = image[:, :740]
     assert (np.abs(left - (0, 114, 178)).sum(axis=2) < 12).sum() > 200
     assert (np.abs(left - (213, 94, 0)).sum(axis=2) < 12).sum() == 0
+
+
+def test_a_name_stands_near_its_line_and_on_no_other(tmp_path):
+    from visual_thought.evaluate.figures.lines import OFF_LINE, Ending, name_lines
+    from visual_thought.evaluate.figures.sheet import Sheet
+
+    x = np.linspace(0.05, 0.95, 19)
+    lines = {"flat": np.full(19, 0.8), "steep": 1.0 - x, "peak": np.maximum(0.0, 0.35 - 3 * np.abs(x - 0.2))}
+    axes = Sheet("", "", 4.0, simulated=False).axes(0, 0, 4.0, 3.7)
+    name_lines(axes, x, [(Ending(name, 0.0, "#000000"), line) for name, line in lines.items()], marks=[(0.5, 0.5)])
+    for text, (name, line) in zip(axes.texts, lines.items(), strict=True):
+        left, height = text.get_position()
+        assert text.get_text() == name
+        assert min(np.hypot(x - left, line - height)) < 0.15
+        under = np.linspace(left - 0.02, left + 0.02, 9)
+        assert all(np.abs(np.interp(under, x, other) - height).min() > OFF_LINE / 4 for other in lines.values())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from visual_thought.evaluate.page.content import Figure, Page
+from visual_thought.evaluate.page.content import Figure, Page, Table
 from visual_thought.evaluate.page.html import render_page, write_page
 
 from .chromium import find_chromium, headless
@@ -71,3 +71,11 @@ def test_a_picture_is_shown_at_its_full_size_by_a_click_and_without_a_script(bro
     browser.evaluate("document.querySelector('.zoom input').click()")
     assert browser.evaluate("document.images[0].clientWidth") == 2000
     assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_a_table_of_means_and_intervals_is_shown_whole_on_a_laptop(browser, tmp_path):
+    columns = ("contender", "F 0.25", "precision", "recall", "hit", "error px", "false alarm")
+    rows = [("instruction blind", *["0.868 ± 0.080"] * 3, "36.4% ± 17.4%", "53.4 ± 42.0", "19.1% ± 39.3%")]
+    path = write_page(Page("Run", "", tables=[Table("Over seeds, on test", columns, rows)]), tmp_path / "wide.html")
+    browser.open(path.as_uri(), width=1280)
+    assert browser.evaluate("(t => t.scrollWidth <= t.clientWidth)(document.querySelector('.scroll'))")
