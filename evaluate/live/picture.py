@@ -70,7 +70,7 @@ class PictureAnswer:
         lines = [
             f"“{self.instruction}”",
             f"  point    x {x:.1f}, y {y:.1f} px of {width} x {height}{outside}",
-            f"  score    {found.score:.3f}, {verdict}",
+            f"  score    highest cell {found.score:.3f}, {verdict}; the point's cell {found.score_there:.3f}",
             f"  latency  {total:.1f} ms on {self.device}, first call: {stages} (ms)",
             f"  weights  loaded in {self.load_s:.1f} s",
         ]
@@ -103,7 +103,7 @@ def predict_picture(
     if save is not None:
         with clock.stage("draw"):
             caption = f"Run {loaded.run_dir.resolve().name}, step {loaded.head.step}, backbone and head live."
-            panel = found.panel(frame, f"{image.name} · score {found.score:.2f}")
+            panel = found.panel(frame, f"{image.name} · highest score {found.score:.2f}")
             draw_answer(
                 panel, f"“{instruction}”", caption, save, simulated=loaded.record.manifest.get("simulated") is True
             )

@@ -47,6 +47,15 @@ class Pointing:
         return float(self.scores.max())
 
     @property
+    def score_there(self) -> float:
+        """The score of the coarse cell that the point lies in, which need not be the highest."""
+        column, row = (
+            int(np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2))
+            for edges, value in zip((self.column_edges, self.row_edges), self.point, strict=True)
+        )
+        return float(self.scores[row, column])
+
+    @property
     def inside(self) -> bool:
         """Whether the point lies in the frame and not in the padding of a letterboxed input."""
         return 0 <= self.point[0] < self.size[1] and 0 <= self.point[1] < self.size[0]
@@ -57,6 +66,7 @@ class Pointing:
             "point_px": [round(value, 3) for value in self.point],
             "sub_cell_px": [round(value, 3) for value in self.sub_cell],
             "score": self.score,
+            "score_there": self.score_there,
             "relevant": self.score >= THRESHOLD,
             "frame_size": list(self.size),
             "scores": self.scores.tolist(),
