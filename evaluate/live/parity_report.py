@@ -20,7 +20,7 @@ class FeatureParity:
         rows: rows compared.
         equal: of them, those that are equal bit for bit.
         cosine: the worst cosine of a token with itself.
-        absolute: the largest difference of two numbers.
+        absolute: the largest difference of two numbers; in int8, from what rounds to the stored one.
         relative: the largest difference as a share of the largest number of its token.
         tolerance: for ``cosine`` and ``relative``.
         worst: the row that is furthest off.

@@ -13,7 +13,7 @@ from visual_thought.evaluate.live.backbones import recorded_backbones
 from visual_thought.evaluate.live.cached import cached_rows
 from visual_thought.evaluate.live.episode import answer_cached, answer_live, open_scene, truths_of
 from visual_thought.evaluate.live.features import Clock
-from visual_thought.evaluate.live.parity import _differences
+from visual_thought.evaluate.live.moved import moved
 from visual_thought.evaluate.live.picture import open_run_live, predict_picture
 from visual_thought.evaluate.live.tolerance import tolerance_of
 from visual_thought.evaluate.live.video import exact_rate
@@ -56,8 +56,9 @@ def test_rows_made_now_are_the_cached_rows_within_the_tolerance_of_their_type(la
                     for at in range(0, 10, size)
                 ]
             )
-            tolerance = tolerance_of(loaded.record.spec(name))
-            cosine, _, relative = _differences(cached[name].numpy(), made.numpy())
+            spec = loaded.record.spec(name)
+            tolerance = tolerance_of(spec)
+            cosine, _, relative = moved(cached[name].numpy(), made.numpy(), spec)
             assert cosine.min() >= tolerance.cosine
             assert relative.max() <= tolerance.absolute
 
@@ -66,10 +67,10 @@ def test_the_tolerance_tells_another_instruction_and_another_frame_apart(loaded,
     frames = list(scene.frames())
     rows = live.rows(frames, scene.instructions)
     asked_otherwise = live.rows(frames, ["take the blue cube"] * len(frames))
-    z, r = (tolerance_of(loaded.record.spec(name)) for name in ("z", "r"))
-    assert (_differences(rows["z"].numpy(), asked_otherwise["z"].numpy())[0] < z.cosine).all()
+    z, r = (loaded.record.spec(name) for name in ("z", "r"))
+    assert (moved(rows["z"].numpy(), asked_otherwise["z"].numpy(), z).cosine < tolerance_of(z).cosine).all()
     next_frame = rows["r"].roll(1, 0)
-    assert (_differences(rows["r"].numpy(), next_frame.numpy())[0] < r.cosine).all()
+    assert (moved(rows["r"].numpy(), next_frame.numpy(), r).cosine < tolerance_of(r).cosine).all()
 
 
 def test_a_live_episode_gets_the_answers_of_the_cache(lab, loaded, live, scene):
