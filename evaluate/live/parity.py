@@ -103,6 +103,7 @@ def parity(
             seed=seed,
             examples=len(numbers),
             split=config.split,
+            simulated=subject.inputs.manifest.simulated,
             device=str(device),
             features=tuple(_compare(subject, name, drawn[name], rows_of[name]) for name in drawn),
             best_by=subject.task.best_by,

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import av
 import numpy as np
@@ -21,7 +22,7 @@ from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.loaded import load_run
 
-from .conftest import INSTRUCTION
+from .conftest import INSTRUCTION, rewrite_record
 
 CPU = torch.device("cpu")
 
@@ -139,6 +140,27 @@ def test_a_frames_own_task_is_what_is_asked_if_nothing_else_is(loaded):
     scene = open_scene(loaded.record, 0, None)
     assert (scene.camera, set(scene.instructions)) == ("main", {"Pick up orange cube and place inside white box"})
     assert truths_of(scene) == ({}, "no label is about this episode, camera and instruction, so nothing is judged")
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_what_comes_of_a_simulated_world_says_so_and_nothing_else_does(lab, tmp_path, monkeypatch, capsys, simulated):
+    monkeypatch.chdir(tmp_path)
+    run_dir = shutil.copytree(lab.run, tmp_path / "run", symlinks=True)
+    known = json.loads((run_dir / "run.json").read_text())["manifest"]
+    rewrite_record(run_dir, manifest=known | {"simulated": simulated})
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save("frame.png")
+    for words in (
+        ["predict", "run", INSTRUCTION, "--image", "frame.png", "--save", "answer.png"],
+        ["predict", "run", INSTRUCTION, "--episode", "2", "--out", "clip.mp4"],
+        ["eval", "run", "--parity", "2"],
+    ):
+        assert run(words) == 0
+        assert ("SIMULATED" in capsys.readouterr().out) == simulated
+    with Image.open(tmp_path / "answer.png") as drawn:
+        corner = np.asarray(drawn.convert("L"))[:100, -250:]
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="gray")[:50, -190:]
+    assert (corner.min() < 80) == (first.min() < 80) == simulated
 
 
 def test_rates_are_exact_fractions():
