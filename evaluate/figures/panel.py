@@ -72,25 +72,40 @@ def draw_panel(axes: Axes, panel: Panel, *, small: bool = False) -> AxesImage:
     height, width = panel.frame.shape[:2]
     axes.imshow(panel.frame, extent=(0, width, height, 0), interpolation="antialiased")
     heat = _draw_heat(axes, panel)
+    draw_grid(axes, panel)
+    draw_marks(axes, panel, small=small)
+    fill(axes, (height, width))
+    return heat
+
+
+def fill(axes: Axes, size: tuple[int, int]) -> None:
+    """Let a frame of (height, width) pixels fill the axes to their borders."""
+    axes.set(xlim=(0, size[1]), ylim=(size[0], 0), xticks=[], yticks=[], aspect="auto")
+    axes.spines[:].set_visible(False)
+
+
+def draw_grid(axes: Axes, panel: Panel) -> None:
+    """Draw the borders of the cells."""
+    x, y = panel.column_edges, panel.row_edges
+    axes.vlines(x, y[0], y[-1], colors="white", linewidth=0.6, alpha=0.45)
+    axes.hlines(y, x[0], x[-1], colors="white", linewidth=0.6, alpha=0.45)
+
+
+def draw_marks(axes: Axes, panel: Panel, *, small: bool = False) -> None:
+    """Draw the true region, sub-cell and point, and the scores: all that lies above frame, heat and grid."""
     if panel.region is not None:
         _draw_region(axes, panel.region, 1.1 if small else 1.6)
     if panel.true_point is not None or panel.top_score >= panel.threshold:
         _draw_prediction(axes, panel, 0.6 if small else 1.0)
     if not small:
         _write_scores(axes, panel)
-    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="auto")
-    axes.spines[:].set_visible(False)
-    return heat
 
 
 def _draw_heat(axes: Axes, panel: Panel) -> AxesImage:
     x, y = panel.column_edges, panel.row_edges
-    heat = axes.imshow(
+    return axes.imshow(
         panel.scores, cmap=HEAT, norm=Normalize(0, 1), extent=(x[0], x[-1], y[-1], y[0]), interpolation="nearest"
     )
-    axes.vlines(x, y[0], y[-1], colors="white", linewidth=0.6, alpha=0.45)
-    axes.hlines(y, x[0], x[-1], colors="white", linewidth=0.6, alpha=0.45)
-    return heat
 
 
 def _write_scores(axes: Axes, panel: Panel) -> None:
@@ -113,8 +128,12 @@ def _write_scores(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_region(axes: Axes, region: Bool[np.ndarray, "h w"], width: float) -> None:
-    padded = np.pad(region.astype(float), 1)  # so that a region at the frame's border closes
-    x, y = np.arange(padded.shape[1]) - 0.5, np.arange(padded.shape[0]) - 0.5  # pixel centres
+    rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return
+    top, left = rows[0], columns[0]
+    padded = np.pad(region[top : rows[-1] + 1, left : columns[-1] + 1].astype(float), 1)  # closes at every border
+    x, y = np.arange(padded.shape[1]) + left - 0.5, np.arange(padded.shape[0]) + top - 0.5  # pixel centres
     outline = axes.contour(x, y, padded, levels=[0.5], colors="white", linewidths=width)
     outline.set_path_effects([withStroke(linewidth=2 * width, foreground="black")])
 

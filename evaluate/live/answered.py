@@ -58,6 +58,7 @@ class EpisodeAnswer:
         judged: against the labels, where there are some.
         notes: what could not be done.
         files: what was written.
+        simulated: whether the frames are.
     """
 
     episode: int
@@ -70,6 +71,7 @@ class EpisodeAnswer:
     judged: Judged | None
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    simulated: bool
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; of the answers, points and scores."""
@@ -86,6 +88,7 @@ class EpisodeAnswer:
             "ms_a_frame": self._milliseconds,
             "notes": list(self.notes),
             "files": [str(path) for path in self.files],
+            "simulated": self.simulated,
         }
 
     def render(self) -> str:
@@ -94,7 +97,7 @@ class EpisodeAnswer:
         stages = "  ".join(f"{name} {spent:.1f}" for name, spent in self._milliseconds.items())
         where = "the store" if self.source == "cache" else "the live backbone"
         lines = [
-            f"episode {self.episode}, {self.camera} camera: {asked}",
+            f"episode {self.episode}, {self.camera} camera{' (SIMULATED)' if self.simulated else ''}: {asked}",
             f"  {len(self.answers)} frames at {self.fps:g} a second, answered from {where}",
             *([f"  {self.judged.render()}"] if self.judged else []),
             f"  ms a frame: {stages}",
@@ -175,6 +178,7 @@ def predict_episode(
         judged=judge(answers, truths) if truths else None,
         notes=(note,) if note else (),
         files=tuple(path for path in (out, rerun) if path is not None),
+        simulated=scene.manifest.simulated,
     )
 
 

@@ -1,21 +1,24 @@
 """Frames of a film: one frame with the head's answer, the instruction above, the score over time below.
 
-What stays the same through a film is drawn once; of each frame only the picture and the cursor are drawn anew.
+What stays the same through a film is drawn once; of each frame only the picture, its words and the cursor are drawn
+anew, frame and heat without matplotlib (:mod:`.raster`), whose images take longer than all the rest.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ..figures.canvas import DPI, FAINT, GREEN, HEAT, INK, SKY, VERMILION, mark_simulated, new_figure
-from ..figures.panel import HALO, Panel, draw_panel
+from ..figures.panel import HALO, Panel, draw_grid, draw_marks, fill
 from .pointing import THRESHOLD
+from .raster import paint
 
 WIDTH_IN, SIDE_IN, TOP_IN, LINE_IN, KEY_IN, CHART_IN = 6.4, 0.2, 0.5, 0.36, 0.36, 1.15
 GOOD, BAD = ("HIT", "SILENT"), ("MISS", "FALSE ALARM")
@@ -49,7 +52,11 @@ class Film:
         self._figure = new_figure(WIDTH_IN, self._height)
         self._fps, self._count = fps, len(scores)
         self._panel = self._axes(TOP_IN + LINE_IN, width, picture)
-        self._words = self._axes(TOP_IN, width, LINE_IN)
+        fill(self._panel, size)
+        words = self._axes(TOP_IN, width, LINE_IN)
+        words.set_axis_off()
+        self._heading = words.text(0, 0.5, "", fontsize=11, color=INK, va="center")
+        self._verdict = words.text(1, 0.5, "", fontsize=12, va="center", ha="right", weight="bold")
         chart = self._axes(TOP_IN + LINE_IN + picture + KEY_IN + 0.08, width, CHART_IN - 0.5)
         self._cursor = _draw_chart(chart, scores, fps, phases)
         self._chart = chart
@@ -62,6 +69,7 @@ class Film:
         self._figure.legend(handles=_key(), loc="center", bbox_to_anchor=(0.5, self._key_height(picture)), **_KEY_LOOK)
         if simulated:
             mark_simulated(self._figure, 1 - 0.12 / self._height)
+        self._grid, self._drawn, self._edges = list[Artist](), list[Artist](), tuple[float, ...]()
         self._background = self._draw_background()
 
     @property
@@ -78,16 +86,16 @@ class Film:
             panel: what to draw; its heading stands above the frame on the left, its verdict on the right.
         """
         self._canvas.restore_region(self._background)
-        self._panel.clear()
-        draw_panel(self._panel, panel)
-        self._panel.set_title("", loc="left")
-        self._panel.set_title("", loc="right")
+        pixels = np.asarray(self._canvas.buffer_rgba())  # (h, w, 4), the canvas itself
+        place = self._place
+        height, width = pixels[place].shape[:2]
+        pixels[place][..., :3] = paint(panel, (height, width))
         self._say(panel)
         self._cursor.set_xdata([number / self._fps])
         renderer = self._canvas.get_renderer()
-        for artist in (self._panel, self._words, self._cursor):
+        for artist in (*self._marks(panel), self._heading, self._verdict, self._cursor):
             artist.draw(renderer)
-        return np.ascontiguousarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        return np.stack([pixels[..., channel] for channel in range(3)], axis=-1)
 
     @property
     def _canvas(self) -> Any:
@@ -101,22 +109,45 @@ class Film:
     def _key_height(self, picture: float) -> float:
         return 1 - (TOP_IN + LINE_IN + picture + KEY_IN / 2) / self._height
 
+    def _marks(self, panel: Panel) -> list[Artist]:
+        """What lies on the picture, from below to above; the artists of the frame before are gone."""
+        for artist in self._drawn:
+            artist.remove()
+        edges = (*panel.column_edges, *panel.row_edges)
+        if edges != self._edges:
+            for artist in self._grid:
+                artist.remove()
+            self._grid, self._edges = self._added(draw_grid, panel), edges
+        self._drawn = self._added(draw_marks, panel)
+        return sorted((*self._grid, *self._drawn), key=Artist.get_zorder)
+
+    def _added(self, draw: Callable[[Axes, Panel], None], panel: Panel) -> list[Artist]:
+        """The artists that ``draw`` adds to the picture's axes."""
+        before = set(self._panel.get_children())
+        draw(self._panel, panel)
+        return [artist for artist in self._panel.get_children() if artist not in before]
+
     def _say(self, panel: Panel) -> None:
-        words, verdict = self._words, panel.verdict
-        words.clear()
-        words.set_axis_off()
-        words.set(xlim=(0, 1), ylim=(0, 1))
-        words.text(0, 0.5, panel.heading, fontsize=11, color=INK, va="center")
-        colour = GREEN if verdict.startswith(GOOD) else VERMILION if verdict.startswith(BAD) else INK
-        words.text(1, 0.5, verdict, fontsize=12, color=colour, va="center", ha="right", weight="bold")
+        verdict = panel.verdict
+        self._heading.set_text(panel.heading)
+        self._verdict.set_text(verdict)
+        good, bad = verdict.startswith(GOOD), verdict.startswith(BAD)
+        self._verdict.set_color(GREEN if good else VERMILION if bad else INK)
+
+    @property
+    def _place(self) -> tuple[slice, slice]:
+        """Rows and columns of the canvas that the picture covers."""
+        box, height = self._panel.bbox, self.size[0]
+        return slice(height - round(box.y1), height - round(box.y0)), slice(round(box.x0), round(box.x1))
 
     def _draw_background(self) -> Any:
         """Everything but the picture, its words and the cursor."""
-        for artist in (self._panel, self._words, self._cursor):
+        changing = (self._panel, self._heading, self._verdict, self._cursor)
+        for artist in changing:
             artist.set_visible(False)
         self._canvas.draw()
         background = self._canvas.copy_from_bbox(self._figure.bbox)
-        for artist in (self._panel, self._words, self._cursor):
+        for artist in changing:
             artist.set_visible(True)
         return background
 

@@ -8,13 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...pipeline.datasets.lerobot import LeRobotSource, open_source
 from ...pipeline.errors import ConfigError
-from ...pipeline.spec import FeatureSpec
-from ...pipeline.store.distortion import cosines
 from ...pipeline.store.fidelity import through
 from ...pipeline.store.int8 import ChannelScale
 from ...train.loader import Batch
@@ -23,6 +21,7 @@ from ..subject import Subject, open_subject
 from .backbones import NO_CACHES, Caches
 from .cached import read_rows
 from .features import LiveFeatures, open_live
+from .moved import moved, nearest
 from .parity_report import FeatureParity, Parity
 from .proven import ProvenFrames
 from .tolerance import tolerance_of
@@ -31,6 +30,20 @@ SEED = 20260522
 FRAMES_AT_ONCE = 16
 READ_BY_HEADS = frozenset({"z", "r"})
 """What heads read; what their answers are compared with stays as it is stored."""
+
+
+class Rows(NamedTuple):
+    """The drawn rows of one feature three times, (n, *shape) each.
+
+    Args:
+        stored: as the store has them.
+        kept: as it would have them today.
+        made: as the backbone makes them today, before the storage tier rounds them.
+    """
+
+    stored: Float[Tensor, "n *shape"]
+    kept: Float[Tensor, "n *shape"]
+    made: Float[Tensor, "n *shape"]
 
 
 class Drawn(NamedTuple):
@@ -82,17 +95,17 @@ def parity(
         numbers = draw(subject.splits[config.split], rows, seed)
         drawn = {name: _drawn(subject, name, numbers) for name in subject.inputs.readers}
         frames = ProvenFrames(source, subject.inputs)
-        stored = {name: read_rows(reader, drawn[name].rows) for name, reader in subject.inputs.readers.items()}
-        made = {name: _make(name, drawn[name].table, live, frames) for name in drawn}
-        kept = {name: _through(values, subject, name) for name, values in made.items()}
-        live_rows = {name: kept[name] if name in READ_BY_HEADS else values for name, values in stored.items()}
+        rows_of = {name: _rows(subject, name, drawn[name], live, frames) for name in drawn}
+        stored = {name: found.stored for name, found in rows_of.items()}
+        live_rows = {name: found.kept if name in READ_BY_HEADS else found.stored for name, found in rows_of.items()}
         return Parity(
             run=run_dir,
             seed=seed,
             examples=len(numbers),
             split=config.split,
+            simulated=subject.inputs.manifest.simulated,
             device=str(device),
-            features=tuple(_compare(subject, name, drawn[name], stored[name], kept[name]) for name in drawn),
+            features=tuple(_compare(subject, name, drawn[name], rows_of[name]) for name in drawn),
             best_by=subject.task.best_by,
             stored=_metrics(subject, numbers, stored, device),
             live=_metrics(subject, numbers, live_rows, device),
@@ -118,6 +131,12 @@ def _drawn(subject: Subject, name: str, numbers: Int[np.ndarray, " n"]) -> Drawn
     return Drawn(rows, table)
 
 
+def _rows(subject: Subject, name: str, drawn: Drawn, live: LiveFeatures, frames: ProvenFrames) -> Rows:
+    stored = read_rows(subject.inputs.readers[name], drawn.rows)
+    made = _make(name, drawn.table, live, frames)
+    return Rows(stored, _through(made, subject, name), made)
+
+
 def _make(name: str, table: pa.Table, live: LiveFeatures, frames: ProvenFrames) -> Float[Tensor, "n *shape"]:
     """The feature's rows, made now from the frames and instructions of its index rows."""
     pictures = frames(name, table)
@@ -138,12 +157,12 @@ def _through(values: Float[Tensor, "n *shape"], subject: Subject, name: str) -> 
     return torch.from_numpy(through(values.numpy(), reader.spec.tier, scale))
 
 
-def _compare(
-    subject: Subject, name: str, drawn: Drawn, stored: Float[Tensor, "n *shape"], live: Float[Tensor, "n *shape"]
-) -> FeatureParity:
-    spec: FeatureSpec = subject.inputs.readers[name].spec
-    x, y = stored.numpy(), live.numpy()
-    cosine, absolute, relative = _differences(x, y)
+def _compare(subject: Subject, name: str, drawn: Drawn, rows: Rows) -> FeatureParity:
+    reader = subject.inputs.readers[name]
+    spec, scale = reader.spec, reader.channel_scale
+    stored, kept, made = (values.numpy() for values in rows)
+    near = (stored, kept) if scale is None else (nearest(stored, made, scale), made)
+    cosine, absolute, relative = moved(*near, spec)
     tolerance = tolerance_of(spec)
     far = np.maximum((1 - cosine) / (1 - tolerance.cosine), relative / tolerance.absolute)
     worst = drawn.table.slice(int(far.argmax()), 1).to_pylist()[0]
@@ -153,25 +172,14 @@ def _compare(
         key=spec.key,
         dtype=str(spec.compute["dtype"]),
         tier=spec.tier,
-        rows=len(x),
-        equal=int((x == y).reshape(len(x), -1).all(axis=1).sum()),
+        rows=len(stored),
+        equal=int((stored == kept).reshape(len(stored), -1).all(axis=1).sum()),
         cosine=float(cosine.min()),
         absolute=float(absolute.max()),
         relative=float(relative.max()),
         tolerance=tolerance,
         worst=place,
     )
-
-
-def _differences(
-    x: Float32[np.ndarray, "n *shape"], y: Float32[np.ndarray, "n *shape"]
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Each row's worst token: its cosine, its largest difference, and that as a share of the token's largest number."""
-    a, b = (values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (x, y))
-    moved, size = np.abs(a - b).max(axis=1), np.abs(a).max(axis=1)
-    relative = np.divide(moved, size, out=np.where(moved > 0, np.inf, 0.0), where=size > 0)
-    by_row = [values.reshape(len(x), -1) for values in (cosines(a, b), moved, relative)]
-    return by_row[0].min(axis=1), by_row[1].max(axis=1), by_row[2].max(axis=1)
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ class FeatureParity:
         rows: rows compared.
         equal: of them, those that are equal bit for bit.
         cosine: the worst cosine of a token with itself.
-        absolute: the largest difference of two numbers.
+        absolute: the largest difference of two numbers; in int8, from what rounds to the stored one.
         relative: the largest difference as a share of the largest number of its token.
         tolerance: for ``cosine`` and ``relative``.
         worst: the row that is furthest off.
@@ -53,6 +53,7 @@ class Parity:
         seed: of the draw.
         examples: examples drawn.
         split: of which split.
+        simulated: whether their frames are.
         device: where the backbone ran.
         features: feature by feature.
         best_by: the metric by which the run chose its best checkpoint.
@@ -64,6 +65,7 @@ class Parity:
     seed: int
     examples: int
     split: str
+    simulated: bool
     device: str
     features: tuple[FeatureParity, ...]
     best_by: str
@@ -84,9 +86,8 @@ class Parity:
 
     def render(self) -> str:
         """A table for people."""
-        title = (
-            f"{self.run.resolve().name}: {self.examples} examples of {self.split}, the backbone live on {self.device}"
-        )
+        of = f"{self.examples} examples of {self.split}{' (SIMULATED)' if self.simulated else ''}"
+        title = f"{self.run.resolve().name}: {of}, the backbone live on {self.device}"
         head = f"  {'feature':<12}{'compute':<9}{'stored':<8}{'worst cosine':<24}{'worst |Δ|':<12}"
         head += f"{'of its token':<22}equal"
         before, after = self.stored[self.best_by], self.live[self.best_by]

@@ -34,6 +34,7 @@ class PictureAnswer:
         seconds: latency by stage (:data:`STAGES`), one picture, batch 1.
         load_s: seconds that the weights took to load.
         device: where it ran.
+        simulated: whether the frames were that the run learned from.
         saved: the drawn picture.
     """
 
@@ -43,6 +44,7 @@ class PictureAnswer:
     seconds: Mapping[str, float] = field(repr=False)
     load_s: float
     device: str
+    simulated: bool
     saved: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class PictureAnswer:
             "latency_ms": milliseconds,
             "load_s": self.load_s,
             "device": self.device,
+            "simulated": self.simulated,
             "saved": self.saved and str(self.saved),
         }
 
@@ -68,7 +71,7 @@ class PictureAnswer:
         stages = "  ".join(f"{name} {1000 * self.seconds[name]:.1f}" for name in STAGES if name in self.seconds)
         total = 1000 * sum(self.seconds.values())
         lines = [
-            f"“{self.instruction}”",
+            f"“{self.instruction}”" + (", asked of a run on SIMULATED frames" if self.simulated else ""),
             f"  point    x {x:.1f}, y {y:.1f} px of {width} x {height}{outside}",
             f"  score    highest cell {found.score:.3f}, {verdict}; the point's cell {found.score_there:.3f}",
             f"  latency  {total:.1f} ms on {self.device}, first call: {stages} (ms)",
@@ -100,14 +103,13 @@ def predict_picture(
     rows = live.rows([frame], [instruction], clock)
     with clock.stage("head"):
         (found,) = point(task, loaded.model, rows, (frame.shape[0], frame.shape[1]))
+    simulated = loaded.record.manifest.get("simulated") is True
     if save is not None:
         with clock.stage("draw"):
             caption = f"Run {loaded.run_dir.resolve().name}, step {loaded.head.step}, backbone and head live."
             panel = found.panel(frame, f"{image.name} · highest score {found.score:.2f}")
-            draw_answer(
-                panel, f"“{instruction}”", caption, save, simulated=loaded.record.manifest.get("simulated") is True
-            )
-    return PictureAnswer(image, instruction, found, clock.seconds, load_s, str(live.device), save)
+            draw_answer(panel, f"“{instruction}”", caption, save, simulated=simulated)
+    return PictureAnswer(image, instruction, found, clock.seconds, load_s, str(live.device), simulated, save)
 
 
 def check_request(image: Path, instruction: str, save: Path | None) -> None:

@@ -13,10 +13,12 @@ bf16    1 - 1e-3  1/16   one rounding is 2^-9 of a number; 30 layers of flipped 
                          tokens to twice that; single channels to three times as much
 ======= ========= ====== =====================================================================================
 
-A storage tier adds what its own rounding may move: nothing for fp32, one step 2^-8 for bf16, two steps of 1/127 for
-int8, whose steps are coarse for a token with one large number: 1e-3 more in the cosine.
+A storage tier adds what its own rounding may move: nothing for fp32, one step 2^-8 for bf16. The steps of int8 depend
+on the token and are far coarser than what is compared, so a stored int8 number counts as the nearest of all that round
+to it (:func:`~.moved.nearest`), and int8 adds nothing.
 
-``abs`` is in units of the largest number in the stored row's token, because that is what roundings are measured by.
+``abs`` is in units of the largest number in the stored row's token, because that is what roundings are measured by. Of
+a teacher's maps, a token is the whole map of one channel: a line of it may be all but zero.
 """
 
 from dataclasses import asdict, dataclass
@@ -25,8 +27,8 @@ from ...pipeline.spec import FeatureSpec
 
 COSINE = {"fp32": 1e-5, "bf16": 1e-3}
 ABSOLUTE = {"fp32": 1e-3, "bf16": 1 / 16}
-TIER_COSINE = {"fp32": 0.0, "bf16": 1e-5, "int8": 1e-3}
-TIER_ABSOLUTE = {"fp32": 0.0, "bf16": 2**-8, "int8": 2 / 127}
+TIER_COSINE = {"fp32": 0.0, "bf16": 1e-5, "int8": 0.0}
+TIER_ABSOLUTE = {"fp32": 0.0, "bf16": 2**-8, "int8": 0.0}
 
 
 @dataclass(frozen=True)

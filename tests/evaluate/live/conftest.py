@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from visual_thought.pipeline.datasets.labels import LABEL_SCHEMA, write_labels
+from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
+from visual_thought.pipeline.store.tensors import encode
 from visual_thought.train.run import train
 
 from ..toy_run import label_row, queries, train_config, write_manifest
@@ -84,3 +86,17 @@ def rewrite_record(run: Path, **changes) -> None:
 
 def recorded_command(weights: Path) -> str:
     return shlex.join(["vtt", "extract", "tiny.yaml", "--backbone", f"{weights}?image_size=128x128"])
+
+
+def rewritten(store: Path, folder: Path, name: str, change) -> Path:
+    """A store that says the same of itself, but one feature's rows went through ``change``."""
+    source, made = FeatureStore.open(store), FeatureStore.create(folder)
+    for key, spec in source.features().items():
+        table = source.index(key)
+        values = source.read(key, list(range(len(table))))
+        values = change(values) if spec.name == name else values
+        for plan in plan_array(made, spec, table):
+            for part in plan.missing:
+                rows = plan.part_range(part)
+                commit_part(made, plan, part, encode(values[rows.start : rows.stop], spec))
+    return folder

@@ -1,36 +1,26 @@
 """The store's rows beside the backbone's own, today."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from visual_thought.evaluate.config import EvalConfig
+from visual_thought.evaluate.live.moved import moved, nearest
 from visual_thought.evaluate.live.parity import draw, parity
 from visual_thought.evaluate.live.tolerance import tolerance_of
 from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.spec import FeatureSpec, ImageSpec, TokenLayout
-from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
-from visual_thought.pipeline.store.tensors import encode
+from visual_thought.pipeline.store.fidelity import through
+from visual_thought.pipeline.store.int8 import ChannelScale
+
+from .conftest import rewritten
 
 
 def spec(dtype, tier):
     return FeatureSpec("r", "frame", (2, 2, 4), TokenLayout((2, 2)), ImageSpec(8, 8), tier, {"dtype": dtype})
-
-
-def misplaced(store, folder):
-    """A store that says the same of itself, but whose z rows are those of the row before."""
-    broken = FeatureStore.create(folder)
-    for name in ("z", "r"):
-        table, feature = store.index(name), store.features()[store.resolve(name)]
-        values = store.read(name, list(range(len(table))))
-        values = values.roll(1, 0) if name == "z" else values
-        for plan in plan_array(broken, feature, table):
-            for part in plan.missing:
-                rows = plan.part_range(part)
-                commit_part(broken, plan, part, encode(values[rows.start : rows.stop], feature))
-    return folder
 
 
 def test_a_store_agrees_with_the_backbone_that_made_it(lab, capsys):
@@ -43,12 +33,11 @@ def test_a_store_agrees_with_the_backbone_that_made_it(lab, capsys):
         assert (feature["rows"], feature["dtype"], feature["tier"]) == (12, "bf16", "bf16")
         assert feature["tolerance"]["cosine"] <= feature["cosine"] <= 1
         assert feature["relative"] <= feature["tolerance"]["absolute"]
-    assert abs(told["live"]["f_0_25"] - told["stored"]["f_0_25"]) < 0.2
     assert not (lab.run / "eval").exists()
 
 
 def test_rows_of_other_frames_are_found_and_end_with_exit_code_3(lab, tmp_path, capsys):
-    broken = misplaced(FeatureStore.open(lab.store), tmp_path / "broken")
+    broken = rewritten(lab.store, tmp_path / "broken", "z", lambda rows: rows.roll(1, 0))
     assert run(["eval", str(lab.run), "--parity", "12", "--store", str(broken)]) == 3
     told = capsys.readouterr().out
     assert "OUTSIDE tolerance: z, furthest off in episode 2" in told
@@ -86,6 +75,34 @@ def test_a_tolerance_lets_one_rounding_of_its_type_pass_and_a_tenth_of_a_token_n
     assert torch.cosine_similarity(x, rounded, dim=0) >= tolerance.cosine
     assert torch.cosine_similarity(x, off, dim=0) < tolerance.cosine
     assert (x - rounded).abs().max() / x.abs().max() <= tolerance.absolute
+
+
+def test_of_a_teachers_maps_the_whole_map_of_a_channel_is_what_differences_are_measured_by():
+    layout = TokenLayout((3, 4))
+    y = FeatureSpec("y", "frame", (2, 3, 4), layout, ImageSpec(8, 8), "fp32", {"dtype": "fp32"})
+    maps = np.ones((1, 2, 3, 4), np.float32)
+    maps[:, :, 1] = 0.001  # as a map of directions is on the line of its corner
+    off = maps.copy()
+    off[0, 1, 1, 2] += 0.01
+    assert moved(maps, off, y).relative == pytest.approx(0.01, rel=1e-3)
+    assert moved(maps, off, y).cosine > 0.9999
+    r = replace(y, shape=(3, 4, 2), layout=layout)
+    tokens = maps.reshape(1, 3, 4, 2)
+    off = tokens.copy()
+    off[0, 2, 1] *= 1.5
+    assert moved(tokens, off, r).relative == pytest.approx(0.5)
+
+
+def test_a_row_that_int8_stores_is_not_off_from_any_row_that_it_would_store_alike():
+    x = np.random.default_rng(0).normal(size=(2, 5, 16)).astype(np.float32) * np.linspace(0.1, 9, 16, dtype=np.float32)
+    x[0, 0] = 0
+    scale = ChannelScale(tuple(float(value) for value in x.std(axis=(0, 1))), 2, "these")
+    stored = through(x, "int8", scale)
+    assert np.abs(stored - x).max() > 0.01
+    np.testing.assert_allclose(nearest(stored, x, scale), x, rtol=1e-5, atol=1e-6)
+    step = np.abs(stored[1, 3] / scale.array).max() / 127 * scale.array[7]
+    x[1, 3, 7] = stored[1, 3, 7] + 2 * step
+    assert x[1, 3, 7] - nearest(stored, x, scale)[1, 3, 7] == pytest.approx(1.5 * step, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import av
 import numpy as np
@@ -13,7 +14,7 @@ from visual_thought.evaluate.live.backbones import recorded_backbones
 from visual_thought.evaluate.live.cached import cached_rows
 from visual_thought.evaluate.live.episode import answer_cached, answer_live, open_scene, truths_of
 from visual_thought.evaluate.live.features import Clock
-from visual_thought.evaluate.live.parity import _differences
+from visual_thought.evaluate.live.moved import moved
 from visual_thought.evaluate.live.picture import open_run_live, predict_picture
 from visual_thought.evaluate.live.tolerance import tolerance_of
 from visual_thought.evaluate.live.video import exact_rate
@@ -21,7 +22,7 @@ from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.loaded import load_run
 
-from .conftest import INSTRUCTION
+from .conftest import INSTRUCTION, rewrite_record
 
 CPU = torch.device("cpu")
 
@@ -56,8 +57,9 @@ def test_rows_made_now_are_the_cached_rows_within_the_tolerance_of_their_type(la
                     for at in range(0, 10, size)
                 ]
             )
-            tolerance = tolerance_of(loaded.record.spec(name))
-            cosine, _, relative = _differences(cached[name].numpy(), made.numpy())
+            spec = loaded.record.spec(name)
+            tolerance = tolerance_of(spec)
+            cosine, _, relative = moved(cached[name].numpy(), made.numpy(), spec)
             assert cosine.min() >= tolerance.cosine
             assert relative.max() <= tolerance.absolute
 
@@ -66,10 +68,10 @@ def test_the_tolerance_tells_another_instruction_and_another_frame_apart(loaded,
     frames = list(scene.frames())
     rows = live.rows(frames, scene.instructions)
     asked_otherwise = live.rows(frames, ["take the blue cube"] * len(frames))
-    z, r = (tolerance_of(loaded.record.spec(name)) for name in ("z", "r"))
-    assert (_differences(rows["z"].numpy(), asked_otherwise["z"].numpy())[0] < z.cosine).all()
+    z, r = (loaded.record.spec(name) for name in ("z", "r"))
+    assert (moved(rows["z"].numpy(), asked_otherwise["z"].numpy(), z).cosine < tolerance_of(z).cosine).all()
     next_frame = rows["r"].roll(1, 0)
-    assert (_differences(rows["r"].numpy(), next_frame.numpy())[0] < r.cosine).all()
+    assert (moved(rows["r"].numpy(), next_frame.numpy(), r).cosine < tolerance_of(r).cosine).all()
 
 
 def test_a_live_episode_gets_the_answers_of_the_cache(lab, loaded, live, scene):
@@ -138,6 +140,27 @@ def test_a_frames_own_task_is_what_is_asked_if_nothing_else_is(loaded):
     scene = open_scene(loaded.record, 0, None)
     assert (scene.camera, set(scene.instructions)) == ("main", {"Pick up orange cube and place inside white box"})
     assert truths_of(scene) == ({}, "no label is about this episode, camera and instruction, so nothing is judged")
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_what_comes_of_a_simulated_world_says_so_and_nothing_else_does(lab, tmp_path, monkeypatch, capsys, simulated):
+    monkeypatch.chdir(tmp_path)
+    run_dir = shutil.copytree(lab.run, tmp_path / "run", symlinks=True)
+    known = json.loads((run_dir / "run.json").read_text())["manifest"]
+    rewrite_record(run_dir, manifest=known | {"simulated": simulated})
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save("frame.png")
+    for words in (
+        ["predict", "run", INSTRUCTION, "--image", "frame.png", "--save", "answer.png"],
+        ["predict", "run", INSTRUCTION, "--episode", "2", "--out", "clip.mp4"],
+        ["eval", "run", "--parity", "2"],
+    ):
+        assert run(words) == 0
+        assert ("SIMULATED" in capsys.readouterr().out) == simulated
+    with Image.open(tmp_path / "answer.png") as drawn:
+        corner = np.asarray(drawn.convert("L"))[:100, -250:]
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="gray")[:50, -190:]
+    assert (corner.min() < 80) == (first.min() < 80) == simulated
 
 
 def test_rates_are_exact_fractions():
