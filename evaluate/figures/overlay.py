@@ -1,6 +1,6 @@
 """Grounding overlays: frames with predictions side by side, as in the paper's figures 4 and 5."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -36,14 +36,19 @@ def draw_overlay(panels: Sequence[Panel], path: Path, *, title: str, caption: st
     heads = [_heading(panel, width) for panel in panels]
     head = max(height_of(text, HEAD_PT) for text in heads)
     height = width * panels[0].frame.shape[0] / panels[0].frame.shape[1]
-    sheet = Sheet(title, caption, head + UNDER_IN + height + UNDER_IN + KEY_IN, simulated=simulated)
+    alone = len(panels) == 1  # a frame alone leaves room for its key on the right
+    below = 0.0 if alone else UNDER_IN + KEY_IN
+    sheet = Sheet(title, caption, head + UNDER_IN + height + below, simulated=simulated)
     for number, panel in enumerate(panels):
         left = number * (width + PANEL_GAP_IN)
         heat = draw_panel(sheet.axes(left, head + UNDER_IN, width, height), panel)
         sheet.write(left, head - height_of(heads[number], HEAD_PT), heads[number], size=HEAD_PT)
         size = fitting(panel.verdict, width, weight="bold")
         sheet.write(left + width, head - height_of("x", size), panel.verdict, size=size, weight="bold", align="right")
-    draw_key(sheet, heat, panels[0].threshold, head + height + 2 * UNDER_IN + 0.05)
+    if alone:
+        draw_key_beside(sheet, heat, panels[0], width + 0.35, head + UNDER_IN)
+    else:
+        draw_key(sheet, heat, panels[0].threshold, head + height + 2 * UNDER_IN + 0.05)
     return sheet.save(path)
 
 
@@ -55,21 +60,37 @@ def panel_width(count: int) -> float:
 def draw_key(sheet: Sheet, heat: AxesImage, threshold: float, top: float) -> None:
     """One line that says what everything on a panel means: score scale, true region, sub-cell, point."""
     sheet.write(0.0, top + 0.03, "cell score", size=SMALL_PT)
-    bar = sheet.axes(0.85, top + 0.03, 1.5, 0.14)
+    _scale(sheet, heat, threshold, 0.85, top)
+    for left, (name, draw) in zip((3.2, 5.1, 7.3), MARKS.items(), strict=True):
+        _mark(sheet, left, top, name, draw)
+
+
+def draw_key_beside(sheet: Sheet, heat: AxesImage, panel: Panel, left: float, top: float) -> None:
+    """The same one below the other, without the true region where it is unknown."""
+    sheet.write(left, top + 0.03, "cell score", size=SMALL_PT)
+    _scale(sheet, heat, panel.threshold, left + 0.12, top + 0.3)
+    known = panel.region is not None or panel.true_point is not None
+    marks = [(name, draw) for name, draw in MARKS.items() if known or draw is not _region]
+    for number, (name, draw) in enumerate(marks):
+        _mark(sheet, left, top + 0.95 + 0.38 * number, name, draw)
+
+
+def _scale(sheet: Sheet, heat: AxesImage, threshold: float, left: float, top: float) -> None:
+    bar = sheet.axes(left, top + 0.03, 1.5, 0.14)
     sheet.figure.colorbar(heat, cax=bar, orientation="horizontal", ticks=[])
     bar.axvline(threshold, color=INK, linewidth=1.4)
-    sheet.write(0.78, top + 0.03, "0", size=SMALL_PT, align="right")
-    sheet.write(2.4, top + 0.03, "1", size=SMALL_PT)
-    sheet.write(
-        0.85 + 1.5 * threshold, top + 0.19, f"positive from {threshold:g}", size=SMALL_PT, color=FAINT, align="center"
-    )
-    marks = ((3.2, "true region", _region), (5.1, "refined sub-cell", _box), (7.3, "predicted point", _point))
-    for left, name, draw in marks:
-        key = sheet.axes(left, top, 0.3, 0.22)
-        key.set(xlim=(0, 1), ylim=(0, 1))
-        key.set_axis_off()
-        draw(key)
-        sheet.write(left + 0.38, top + 0.03, name, size=SMALL_PT)
+    sheet.write(left - 0.07, top + 0.03, "0", size=SMALL_PT, align="right")
+    sheet.write(left + 1.55, top + 0.03, "1", size=SMALL_PT)
+    middle = left + 1.5 * threshold
+    sheet.write(middle, top + 0.19, f"positive from {threshold:g}", size=SMALL_PT, color=FAINT, align="center")
+
+
+def _mark(sheet: Sheet, left: float, top: float, name: str, draw: Callable[[Axes], None]) -> None:
+    key = sheet.axes(left, top, 0.3, 0.22)
+    key.set(xlim=(0, 1), ylim=(0, 1))
+    key.set_axis_off()
+    draw(key)
+    sheet.write(left + 0.38, top + 0.03, name, size=SMALL_PT)
 
 
 def _heading(panel: Panel, width: float) -> str:
@@ -95,3 +116,10 @@ def _box(axes: Axes) -> None:
 
 def _point(axes: Axes) -> None:
     axes.plot(0.5, 0.5, color=SKY, marker="x", markersize=8, markeredgewidth=2.2, path_effects=HALO)
+
+
+MARKS: dict[str, Callable[[Axes], None]] = {
+    "true region": _region,
+    "refined sub-cell": _box,
+    "predicted point": _point,
+}
