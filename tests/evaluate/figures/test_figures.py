@@ -47,7 +47,16 @@ def test_an_overlay_is_ten_inches_wide_and_its_panels_keep_the_frames_aspect(tmp
     one = pixels(draw(tmp_path, panel(), name="one.png")).shape
     two = pixels(draw(tmp_path, panel(), panel(), name="two.png")).shape
     assert one[1] == two[1] == 1500
-    assert one[0] - two[0] == pytest.approx(150 * (6.2 - 4.65) * 48 / 64, abs=2)
+    key_in = 0.44  # below several panels; beside one alone
+    assert one[0] - two[0] == pytest.approx(150 * ((6.2 - 4.65) * 48 / 64 - key_in), abs=2)
+
+
+def test_the_key_tells_of_a_true_region_only_where_it_is_known(tmp_path):
+    ink = [
+        (pixels(draw(tmp_path, panel(region=known), name=f"{known}.png"))[150:, 1080:].min(axis=2) < 100).sum()
+        for known in (True, False)
+    ]
+    assert ink[0] > ink[1] > 0
 
 
 def test_the_heat_lies_over_the_cell_that_scores_and_leaves_the_others_as_they_were(tmp_path):
