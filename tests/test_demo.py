@@ -57,6 +57,7 @@ def test_the_demo_goes_from_nothing_to_numbers_and_pictures(demo: Path, capsys: 
     assert load_run(answer["run"]) is not None
 
 
+@pytest.mark.slow
 def test_a_second_demo_reuses_world_and_store(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in (demo / "store").rglob("*") if path.is_file()}
     answer, said = ask(["demo", "--out", str(demo), *SMALL], capsys)

@@ -102,7 +102,9 @@ def test_by_default_nothing_of_a_damaged_episode_is_stored(config, manifest, dam
     assert tree(root) == before
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize(
+    "harm", ["truncated", *(pytest.param(h, marks=pytest.mark.slow) for h in HARMS if h != "truncated")]
+)
 def test_a_damaged_episode_is_left_out_and_written_down(config, manifest, damaged, harm, tmp_path, older):
     root = damaged(harm)
     before = tree(root)

@@ -128,7 +128,7 @@ def stop_at(run_dir: Path, step: int) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("step", [3, 11])
+@pytest.mark.parametrize("step", [3, pytest.param(11, marks=pytest.mark.slow)])
 def test_a_terminated_run_resumes_to_the_same_bits(toys_once, tmp_path, step):
     options = {"steps": 40, "eval_freq": 10, "log_freq": 1, "controls": ["instruction_blind"]}
     whole = train(config_for(toys_once, str(tmp_path / "whole"), **options))

@@ -34,6 +34,7 @@ def benched(tmp_path_factory):
         return bench_store(folder, **SMALL), folder, before
 
 
+@pytest.mark.slow
 def test_every_contender_is_there_with_ratio_and_control(benched):
     cases = json.loads(json.dumps(benched[0].to_json(), allow_nan=False))["cases"]
     assert [len(case["lines"]) for case in cases] == [8, 8, 2, 4, 3]
@@ -50,6 +51,7 @@ def test_every_contender_is_there_with_ratio_and_control(benched):
         assert all(ratio["low"] <= ratio["median"] <= ratio["high"] for ratio in line["ratios"].values())
 
 
+@pytest.mark.slow
 def test_every_bar_is_said_and_those_that_are_not_met_are_listed(benched):
     bench = benched[0]
     bars = [bar for case in bench.cases for line in case.lines for bar in line.bars]
@@ -58,6 +60,7 @@ def test_every_bar_is_said_and_those_that_are_not_met_are_listed(benched):
     assert {bar.wanted for bar in bars} >= {">= 0.80 of np.take", ">= 0.55 of np.take", "waits < 0.5 ms"}
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_reader_keeps_its_bar(benched):
     """The one bar that no busy machine changes."""
     small, large, each = benched[0].cases[-1].lines
@@ -65,6 +68,7 @@ def test_the_memory_of_a_reader_keeps_its_bar(benched):
     assert (small.name, large.name) == ("reader of 256 rows", "reader of 2560 rows")
 
 
+@pytest.mark.slow
 def test_the_place_and_what_was_simulated_are_said(benched):
     bench, folder, _ = benched
     assert bench.place.startswith(f"{folder} (")
@@ -72,6 +76,7 @@ def test_the_place_and_what_was_simulated_are_said(benched):
     assert f"{ROWS} rows" in bench.place
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_and_signals_are_as_before(benched):
     _, folder, before = benched
     assert list(folder.iterdir()) == []

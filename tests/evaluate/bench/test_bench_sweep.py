@@ -1,8 +1,11 @@
 """The bench of sweeps measures what it says, on a few rows."""
 
+import pytest
+
 from visual_thought.evaluate.bench.sweep import Effort, bench_sweep
 
 
+@pytest.mark.slow
 def test_the_bench_measures_every_case_and_leaves_nothing_behind(tmp_path):
     found = bench_sweep(tmp_path, Effort(1, 1, (2,), (2,), (1,), 64), full_size=False, quiet=True)
     as_one, recipe, shared = found.cases

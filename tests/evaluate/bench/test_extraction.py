@@ -23,6 +23,7 @@ def bench(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_every_contender_has_a_line_with_its_ratios(bench):
     (case,) = bench.cases
     assert [line.name for line in case.lines] == [FORWARD, WHOLE, DECODE, WRITE, NAIVE]
@@ -32,6 +33,7 @@ def test_every_contender_has_a_line_with_its_ratios(bench):
     assert len(case.lines[1].bars) == 2
 
 
+@pytest.mark.slow
 def test_the_table_names_what_bounds_and_is_plain_data(bench):
     assert any(f"bound by: {stage}" in bench.render() for stage in ("forward", "decode", "write"))
     json.dumps(bench.to_json(), allow_nan=False)

@@ -233,7 +233,7 @@ def test_a_run_that_does_not_say_what_made_its_features_is_told(study, lab, comp
     assert compared(run_dir, *xvla, "--backbone", f"{MAKER[task]}={study.weights(task)}{options}")
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("dtype", ["bf16", pytest.param("fp32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tier", ["bf16", "fp32", "int8"])
 def test_a_ground_run_agrees_with_its_backbone_in_every_tier_and_on_other_kernels(
     computed_in, compared, tmp_path, dtype, tier

@@ -185,6 +185,7 @@ def test_a_converted_file_gives_the_same_maps(published, checkpoint, tmp_path):
     assert not model.training
 
 
+@pytest.mark.slow
 def test_without_a_localiser_the_one_made_by_hand_is_used(checkpoint, tmp_path):
     torch.save(checkpoint[1] | {"center_model_state_dict": {}}, tmp_path / "a.pth")
     assert not convert(tmp_path / "a.pth", tmp_path / "out")["localiser"]
@@ -249,6 +250,7 @@ def test_a_folder_that_is_no_cedirnet_is_named(tmp_path):
         cedirnet.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_it_made(published, tmp_path, capsys):
     assert run(["weights", "convert-cedirnet", str(published), "--out", str(tmp_path / "out"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

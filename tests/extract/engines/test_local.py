@@ -34,6 +34,7 @@ def asked(both_cameras: ExtractConfig, tmp_path: Path) -> ExtractConfig:
     return replace(both_cameras, store=tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_make_the_store_of_one_process(
     asked: ExtractConfig, single: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

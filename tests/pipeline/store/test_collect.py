@@ -11,13 +11,14 @@ from visual_thought.pipeline.store.snapshot import seal
 from visual_thought.pipeline.store.system import SYSTEM
 from visual_thought.pipeline.store.verify import verify
 
+from .lanes import FORMATS_IN_TURN
 from .maintained import a_store, array_of, extract, frames_of
-from .toys import FORMAT_NAMES, a_spec, files_below, flip, read_all, some_frames, some_values
+from .toys import a_spec, files_below, flip, read_all, some_frames, some_values
 
 DAY_S = 86400
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store_format(request):
     return request.param
 

@@ -9,13 +9,14 @@ import pytest
 from visual_thought.pipeline.cli import run
 from visual_thought.pipeline.store import FeatureStore
 
+from .lanes import FORMATS_IN_TURN
 from .maintained import COMMAND, a_store, array_of, extract
-from .toys import FORMAT_NAMES, a_spec, files_below, flip
+from .toys import a_spec, files_below, flip
 
 ONE_STORE = ("ls", "inspect", "du", "verify", "repair", "seal", "gc")
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store(tmp_path, request):
     return a_store(tmp_path / "store", request.param)
 

@@ -12,6 +12,7 @@ from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.snapshot import seal
 from visual_thought.pipeline.store.verify import verify
 
+from .lanes import FORMATS_IN_TURN
 from .toys import a_spec, overwrite, read_all, some_frames, some_row_bits, some_values
 
 ROWS = 150  # two parts
@@ -67,7 +68,7 @@ class Damaged:
         return ", ".join(sorted({problem.kind for problem in problems})) or said
 
 
-@pytest.fixture(scope="module", params=["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=FORMATS_IN_TURN)
 def damaged(request, tmp_path_factory):
     """One store for all tests of the module; each puts back what it damaged."""
     made = Damaged(tmp_path_factory.mktemp("damaged") / "store", request.param)

@@ -13,8 +13,9 @@ import pytest
 from visual_thought.pipeline.store import FeatureStore, plan_array
 
 from .full_disk import ROWS, SPEC, write
+from .lanes import FORMATS_IN_TURN
 from .processes import run
-from .toys import FORMAT_NAMES, files_below, read_all, some_frames, some_values
+from .toys import files_below, read_all, some_frames, some_values
 
 PART = 128 * SPEC.row_bytes
 
@@ -57,14 +58,14 @@ def prove_and_finish(path, store_format, least):
     assert read_all(store).tobytes() == values.tobytes()
 
 
-@pytest.mark.parametrize("store_format", FORMAT_NAMES)
+@pytest.mark.parametrize("store_format", FORMATS_IN_TURN)
 def test_a_limit_on_file_size_is_said_as_a_full_disk(tmp_path, store_format):
     code, needed, free = full("limit", tmp_path / "store", store_format)
     assert (code, needed >= PART, free > 0) == (5, True, True)
     prove_and_finish(tmp_path / "store", store_format, 1)
 
 
-@pytest.mark.parametrize("store_format", FORMAT_NAMES)
+@pytest.mark.parametrize("store_format", FORMATS_IN_TURN)
 def test_a_disk_that_fills_up_loses_nothing_and_the_rest_goes_in_later(tmp_path, store_format):
     with small_disk(tmp_path / "disk") as disk:
         code, needed, free = full("fill", disk / "store", store_format)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from .lanes import FORMATS_IN_TURN
 from .processes import run_crashes
 from .toys import FORMAT_NAMES
 
@@ -15,7 +16,7 @@ def kill(path, store_format, count):
     assert lost == 0
 
 
-@pytest.mark.parametrize("store_format", ["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("store_format", FORMATS_IN_TURN)
 def test_eighty_killed_writers_lose_nothing_and_the_next_one_finishes(tmp_path, store_format):
     kill(tmp_path / "store", store_format, 80)
 

@@ -11,10 +11,10 @@ import pytest
 from visual_thought.pipeline.errors import StoreCorrupt, StoreIncomplete
 from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 
+from .lanes import FORMATS_IN_TURN
 from .reads import Preads, read
 from .tiers import KINDS, a_store, stored
 from .toys import (
-    FORMAT_NAMES,
     ROWS,
     a_spec,
     fill,
@@ -51,7 +51,7 @@ def engine(request):
     return request.param
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store_format(request):
     return request.param
 

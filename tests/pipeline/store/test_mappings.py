@@ -9,17 +9,18 @@ from visual_thought.pipeline.errors import StoreCorrupt
 from visual_thought.pipeline.store import mappings
 from visual_thought.pipeline.store.mappings import LOOK_EVERY
 
+from .lanes import FORMATS_IN_TURN
 from .processes import run
 from .reads import Preads, is_mapped, read
 from .tiers import a_store, stored
-from .toys import FORMAT_NAMES, ROWS, filled_store, row_spans
+from .toys import ROWS, filled_store, row_spans
 
 ALL = range(ROWS)
 PLAIN = ["bf16", "fp32", "int8", "bf16 in hdf5", "fp32 in hdf5", "int8 in hdf5"]
 PACKED = ["bf16 packed", "fp32 packed", "int8 packed"]
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def filled(request, tmp_path):
     """A store, its values, and the files of its parts."""
     store, values = filled_store(tmp_path / "store", store_format=request.param)

@@ -9,11 +9,12 @@ from visual_thought.pipeline.store.compare import differences_of
 from visual_thought.pipeline.store.merge import merge
 from visual_thought.pipeline.store.verify import verify
 
+from .lanes import FORMATS_IN_TURN
 from .maintained import HARMS, a_store, array_of, extract
 from .toys import FORMAT_NAMES, a_spec, files_below, read_all, some_frames, some_values
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store_format(request):
     return request.param
 

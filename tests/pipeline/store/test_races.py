@@ -4,8 +4,9 @@ import pytest
 
 from visual_thought.pipeline.store import FeatureStore
 
+from .lanes import FORMATS_IN_TURN
 from .processes import run_crashes
-from .toys import FORMAT_NAMES, a_spec, files_below, filled_store, read_all, some_values
+from .toys import a_spec, files_below, filled_store, read_all, some_values
 
 ROWS = 3 * 128 + 5  # four parts
 
@@ -15,7 +16,7 @@ def undisturbed(path, store_format):
     return store
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store_format(request):
     return request.param
 

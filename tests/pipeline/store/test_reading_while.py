@@ -11,7 +11,8 @@ from visual_thought.pipeline.store import FeatureStore, commit_part, plan_array
 from visual_thought.pipeline.store.collect import collect
 from visual_thought.pipeline.store.repair import repair
 
-from .toys import FORMAT_NAMES, a_spec, flip, some_frames, some_row_bits, some_values
+from .lanes import FORMATS_IN_TURN
+from .toys import a_spec, flip, some_frames, some_row_bits, some_values
 
 ROWS = 20 * 128 + 7
 ROUNDS = 1000
@@ -50,7 +51,7 @@ class Reader:
             assert self.read.wait(30)
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def written(request, tmp_path):
     store, values = FeatureStore.create(tmp_path / "store"), some_values(a_spec(), ROWS)
     (plan,) = plan_array(store, a_spec(), some_frames(ROWS), store_format=request.param)

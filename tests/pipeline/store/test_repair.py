@@ -10,10 +10,10 @@ from visual_thought.pipeline.store.repair import repair
 from visual_thought.pipeline.store.snapshot import seal
 from visual_thought.pipeline.store.verify import verify
 
+from .lanes import FORMATS_IN_TURN
 from .maintained import COMMAND, DEEP_HARMS, HARMS, a_store, array_of, extract
 from .toys import FORMAT_NAMES, a_spec, files_below, flip, overwrite, read_all, some_values
 
-FORMATS = ["zarr", pytest.param("hdf5", marks=pytest.mark.slow)]
 EVERY = {name: act for name, (_, act) in HARMS.items()} | DEEP_HARMS
 
 
@@ -28,7 +28,7 @@ def store(tmp_path, store_format):
 
 
 @pytest.mark.parametrize("harm", EVERY)
-@pytest.mark.parametrize("store_format", FORMATS)
+@pytest.mark.parametrize("store_format", FORMATS_IN_TURN)
 def test_after_a_repair_nothing_is_wrong_and_extraction_refills(store, tmp_path, store_format, harm):
     whole = a_store(tmp_path / "whole", store_format)
     EVERY[harm](store, array_of(store))
@@ -48,7 +48,7 @@ def test_after_a_repair_nothing_is_wrong_and_extraction_refills(store, tmp_path,
 
 
 @pytest.mark.parametrize("harm", EVERY)
-@pytest.mark.parametrize("store_format", FORMATS)
+@pytest.mark.parametrize("store_format", FORMATS_IN_TURN)
 def test_a_dry_run_says_what_a_repair_does_and_changes_nothing(store, harm):
     EVERY[harm](store, array_of(store))
     before = files_below(store.path)

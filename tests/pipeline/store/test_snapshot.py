@@ -8,11 +8,12 @@ from visual_thought.pipeline.store import FeatureStore
 from visual_thought.pipeline.store.receipt import read_receipt
 from visual_thought.pipeline.store.snapshot import read_snapshot, read_snapshots, seal, snapshot_file
 
+from .lanes import FORMATS_IN_TURN
 from .maintained import HARMS, a_store, array_of, extract
-from .toys import FORMAT_NAMES, a_spec, files_below, flip, overwrite, some_bits
+from .toys import a_spec, files_below, flip, overwrite, some_bits
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store(tmp_path, request):
     return a_store(tmp_path / "store", request.param)
 

@@ -22,6 +22,7 @@ def test_a_fault_at_any_operation_is_said_and_the_next_run_finishes(tmp_path, st
     assert lost >= eio
 
 
+@pytest.mark.slow
 def test_a_death_at_any_operation_on_hdf5_leaves_what_the_next_run_finishes(tmp_path):
     assert operations("link", tmp_path / "store", "hdf5", "exit")[0] > 60
 

@@ -9,11 +9,12 @@ from visual_thought.pipeline.store.format import load_format
 from visual_thought.pipeline.store.snapshot import seal
 from visual_thought.pipeline.store.verify import verify
 
+from .lanes import FORMATS_IN_TURN
 from .maintained import COMMAND, DEEP_HARMS, HARMS, a_store, array_of, extract
 from .toys import FORMAT_NAMES, a_spec, files_below, fill, flip, row_spans, some_frames, some_queries, some_values
 
 
-@pytest.fixture(params=FORMAT_NAMES)
+@pytest.fixture(params=FORMATS_IN_TURN)
 def store(tmp_path, request):
     return a_store(tmp_path / "store", request.param)
 

@@ -186,6 +186,7 @@ def test_the_threshold_is_the_one_with_the_best_f1(views: Views) -> None:
     assert score_corners(found, views).precision < 1
 
 
+@pytest.mark.slow
 def test_training_writes_the_authors_files_and_what_the_converter_makes_of_them(tmp_path) -> None:
     out = tmp_path / "cedirnet"
     made = write_cedirnet(out, pretrained=True, seed=1, config=SHORT, sizes=FEW, workers=0)
