@@ -157,6 +157,7 @@ def test_a_label_for_a_frame_that_does_not_exist_is_named(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_a_video_shorter_than_its_index_is_named(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ class Drifting:
         return FrameBatch({"r": torch.full((len(pixels), 2), float(self._calls))}, None)
 
 
+@pytest.mark.slow
 def test_numbers_that_the_compiler_changed_are_refused(backbone):
     with pytest.raises(MachineError, match=r"makes other numbers \(r\)"):
         CompiledBackbone(Drifting(backbone)).encode_frames(torch.zeros(2, 3, 8, 8))

@@ -87,6 +87,7 @@ def test_a_signal_stops_between_two_batches_and_the_same_command_resumes(
     assert contents(asked.store) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_signal_ends_an_extraction_whose_decoder_hangs(
     asked, children, contents, uninterrupted, tmp_path, monkeypatch
 ):

@@ -143,6 +143,7 @@ def test_features_and_backbones_that_do_not_fit_are_refused(config, backbones, f
         plan(config(backbones=backbones, features=features))
 
 
+@pytest.mark.slow
 def test_the_command_in_a_receipt_makes_the_same_store(asked, tmp_path, contents, monkeypatch, capsys):
     asked = replace(asked, store_format="hdf5", batch_size="auto")
     extract(asked)
@@ -175,6 +176,7 @@ def test_the_command_line_takes_several_backbones(manifest, xvla, tmp_path, caps
     assert run([*line, "--backbone", "means=a", "--backbone", "means=b", "--revision", "main"]) == 2
 
 
+@pytest.mark.slow
 def test_auto_chooses_a_size_once_and_unfinished_arrays_keep_it(config, contents, tmp_path):
     asked = config(batch_size="auto")
     extract(asked)

@@ -59,6 +59,7 @@ def test_splits_by_seed_are_drawn_over_labelled_episodes_as_training_draws_them(
     assert alike.pop() < set(range(6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [{"codec": "bitshuffle-zstd"}, {"store_format": "hdf5"}, {"tier": "fp32"}])
 def test_a_conversion_that_loses_nothing_trains_the_same_weights_bit_for_bit(toys, converted, target):
     one = train(config_for(toys, out="one"))

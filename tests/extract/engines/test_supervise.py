@@ -114,6 +114,7 @@ def test_a_worker_without_a_sign_of_life_is_killed_and_replaced(watch, caplog):
     assert "no sign of life" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_worker_that_beats_is_left_alone(watch):
     script = "[((folder / 'pulse').write_text(f'{k} 0'), time.sleep(0.3)) for k in range(8)]; " + FINISH
     scripts, run = watch([script], stall_s=1.0)

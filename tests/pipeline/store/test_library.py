@@ -56,6 +56,7 @@ def store_format(request):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verify", ["first", "always"])
 def test_the_library_gives_what_the_direct_reader_gives_in_any_order(kind, verify):
     store, whole = kind

@@ -9,9 +9,8 @@ def operations(way, path, store_format, *faults):
     return [int(line) for line in run("faulty.py", way, path, store_format, *faults).split()]
 
 
-def test_a_lost_reply_or_a_death_at_any_operation_leaves_what_the_next_run_finishes(tmp_path):
-    lost, dead = operations("link", tmp_path / "store", "zarr", "lost", "exit")
-    assert lost >= dead > 60
+def test_a_death_at_any_operation_leaves_what_the_next_run_finishes(tmp_path):
+    assert operations("link", tmp_path / "store", "zarr", "exit")[0] > 60
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ def test_every_way_of_checking_gives_the_same_numbers_twice(tiered, verify):
     assert out[0].tobytes() == out[1].tobytes() == stored(store).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verify", ["first", "always"])
 def test_flipped_bits_of_rows_are_found(tiered, verify):
     store, _ = tiered

@@ -177,7 +177,8 @@ def stop_at(log: Path, step: int) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("vectorise", [pytest.param("never", marks=pytest.mark.slow), "always"])
+@pytest.mark.slow
+@pytest.mark.parametrize("vectorise", ["never", "always"])
 def test_a_terminated_sweep_resumes_to_the_same_bits(toys_once, tmp_path, vectorise):
     long = {"steps": 40, "eval_freq": 10, "log_freq": 1, "controls": []}
     blocks = [{"name": "Dim", "key": "decoder.dim", "values": [8, 16]}]

@@ -159,6 +159,7 @@ def ways(patch: np.ndarray) -> list[np.ndarray]:
     return [way for one in mirrored for way in (one, one.transpose(0, 2, 1))]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_same_seed_gives_the_same_losses(views: Views) -> None:
     from visual_thought.extract.backbones.cedirnet.network import CeDiRNetDetector, DetectorShape
 
