@@ -1,12 +1,13 @@
 """The features of every backbone asked for, before any weights load, and the backbones that make what is missing."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from ..pipeline.errors import ConfigError
-from ..pipeline.spec import FeatureSpec
+from ..pipeline.spec import FeatureSpec, Tier
 from .backbones import find_backbone
 from .backbones.base import Backbone
 from .compiled import CompiledBackbone
@@ -41,6 +42,30 @@ def describe_backbones(config: ExtractConfig, frame_size: tuple[int, int] | None
     return tuple(described)
 
 
+def describe_backbone(
+    backbone: BackboneConfig,
+    features: tuple[str, ...],
+    dtype: Tier,
+    frame_size: tuple[int, int] | None,
+    *,
+    hash_cache: Path | None,
+    hub_cache: Path | None,
+) -> tuple[FeatureSpec, ...]:
+    """What one backbone would make, no weights loaded; arguments and errors as of :func:`describe_backbones`."""
+    return find_backbone(backbone.kind).describe(
+        backbone.checkpoint,
+        features=features,
+        dtype=dtype,
+        resize=backbone.resize,
+        image_size=backbone.image_size,
+        frame_size=frame_size,
+        options=backbone.options,
+        revision=backbone.revision,
+        hash_cache=hash_cache,
+        hub_cache=hub_cache,
+    )
+
+
 def load_backbones(
     described: Sequence[Described], missing: Collection[str], *, device: torch.device, config: ExtractConfig
 ) -> list[Backbone]:
@@ -64,22 +89,10 @@ def _describe(
     backbone: BackboneConfig, config: ExtractConfig, frame_size: tuple[int, int] | None
 ) -> tuple[FeatureSpec, ...]:
     names = _names(backbone, config)
-    return (
-        find_backbone(backbone.kind).describe(
-            backbone.checkpoint,
-            features=names,
-            dtype=config.dtype,
-            resize=backbone.resize,
-            image_size=backbone.image_size,
-            frame_size=frame_size,
-            options=backbone.options,
-            revision=backbone.revision,
-            hash_cache=config.hash_cache,
-            hub_cache=config.hub_cache,
-        )
-        if names
-        else ()
-    )
+    if not names:
+        return ()
+    hashes, hub = config.hash_cache, config.hub_cache
+    return describe_backbone(backbone, names, config.dtype, frame_size, hash_cache=hashes, hub_cache=hub)
 
 
 def _names(backbone: BackboneConfig, config: ExtractConfig) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import torch
 from ...extract.backbones import find_backbone
 from ...extract.backbones.base import Backbone
 from ...extract.config import BackboneConfig
+from ...extract.described import describe_backbone
 from ...extract.naming import name_backbone, parse_backbone
 from ...pipeline.errors import ConfigError, StoreMismatch, WeightsError
 from ...pipeline.record import RunRecord
@@ -172,18 +173,8 @@ def _described(
     """What the checkpoint would make, each the run's own."""
     wanted = {name: record.spec(name) for name in members}
     _require_there(backbone, members)
-    found = find_backbone(backbone.kind).describe(
-        backbone.checkpoint,
-        features=tuple(spec.name for spec in wanted.values()),
-        dtype=next(iter(wanted.values())).compute["dtype"],
-        resize=backbone.resize,
-        image_size=backbone.image_size,
-        frame_size=frame_size,
-        options=backbone.options,
-        revision=backbone.revision,
-        hash_cache=caches.hashes,
-        hub_cache=caches.hub,
-    )
+    features, dtype = tuple(spec.name for spec in wanted.values()), next(iter(wanted.values())).compute["dtype"]
+    found = describe_backbone(backbone, features, dtype, frame_size, hash_cache=caches.hashes, hub_cache=caches.hub)
     for (name, expected), spec in zip(wanted.items(), found, strict=True):
         _require_same(name, expected, spec, backbone)
     return dict(zip(wanted, found, strict=True))
