@@ -10,6 +10,7 @@ import typer
 from .options import JsonFlag, answer
 
 if TYPE_CHECKING:
+    from ..datasets.world.pretext import Draw
     from ..manifest import DatasetManifest
 
 app = typer.Typer(help="Make the embedded SIMULATED world: data, labels, checkpoints.", no_args_is_help=True)
@@ -139,33 +140,51 @@ def pretrain(
     only: Annotated[Pretrained, typer.Option(help="Which backbone to pretrain.")] = Pretrained.xvla,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1400,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Frames of the cube table a step.")] = 32,
     seed: Annotated[int, typer.Option(help="Of scenes, weights and batches.")] = 0,
-    episodes: Annotated[int, typer.Option(help="Random episodes to draw.")] = DRAWN,
+    episodes: Annotated[int, typer.Option(help="Random episodes of each table to draw.")] = DRAWN,
     start_from: Annotated[Path | None, typer.Option(help="Go on from these weights (xvla.safetensors).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Reproduce the shipped weights: draw random scenes, pretrain on presence, phrases and actions. About an hour."""
-    from ..datasets.world.dinov2 import pretrain_dinov2
-    from ..datasets.world.pretext import write_pretext
-    from ..datasets.world.pretrain import pretrain as run_pretrain
+    from ..datasets.world.pretext import draw_cube_rows
     from ..datasets.world.pretraining import PretrainConfig
 
     progress = not as_json
-    held_out = write_pretext(out / "held-out", episodes=HELD_OUT, seed=7777, workers=2, progress=progress)
-    data = write_pretext(out / "scenes", episodes=episodes, seed=seed, workers=2, progress=progress)
+    data, held_out = _draw_scenes(out, "scenes", episodes, seed, draw_cube_rows, progress)
     folder = "run" if only is Pretrained.xvla else f"run-{only}"
     config = PretrainConfig(
         data=data,
         held_out=held_out,
         out=out / folder,
         steps=steps,
+        batch_size=batch_size,
         lr=lr,
         seed=seed,
         start_from=start_from,
         progress=progress,
     )
-    scores = run_pretrain(config) if only is Pretrained.xvla else pretrain_dinov2(config)
+    if only is Pretrained.xvla:
+        from ..datasets.world.cloth_pretext import draw_cloth_rows
+        from ..datasets.world.pretrain import ClothScenes
+        from ..datasets.world.pretrain import pretrain as pretrain_xvla
+
+        cloths = ClothScenes(*_draw_scenes(out, "cloths", episodes, seed, draw_cloth_rows, progress))
+        scores = pretrain_xvla(config, cloths)
+    else:
+        from ..datasets.world.dinov2 import pretrain_dinov2
+
+        scores = pretrain_dinov2(config)
     weights = config.out / f"{only}.safetensors"
     lines = [f"  {name:<14}{value}" for name, value in scores.items()]
     text = "\n".join([f"{weights}: held-out average precision", *lines])
     answer({"weights": str(weights), "held_out": scores}, text, as_json)
+
+
+def _draw_scenes(out: Path, name: str, episodes: int, seed: int, draw: "Draw", progress: bool) -> tuple[Path, Path]:
+    """The scenes to learn from, and others to be scored on."""
+    from ..datasets.world.pretext import write_pretext
+
+    data = write_pretext(out / name, episodes=episodes, seed=seed, workers=2, draw=draw, progress=progress)
+    other = out / f"held-out-{name}"
+    return data, write_pretext(other, episodes=HELD_OUT, seed=7777, workers=2, draw=draw, progress=progress)

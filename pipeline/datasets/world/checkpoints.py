@@ -20,6 +20,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "xvla.safetensors"
 TOKENIZER_MAX_LENGTH = 16
 IMAGE_SIZE = 224
 WIDTH = 96  # channels of Z
+TOWER_WIDTH = 96  # channels of R
 ACTION_STEPS = 8
 STATE_SIZE = 6
 CAMERAS = ("main", "top")

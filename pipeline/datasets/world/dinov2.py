@@ -92,6 +92,7 @@ def pretrain_dinov2(config: "PretrainConfig") -> dict[str, Any]:
 
     from .checkpoints import write_tokenizer
     from .pretraining import run_pretraining
+    from .samples import Sampler
 
     config.out.mkdir(parents=True, exist_ok=True)
     write_tokenizer(config.out / "tokenizer")  # the batches hold phrases too
@@ -99,8 +100,12 @@ def pretrain_dinov2(config: "PretrainConfig") -> dict[str, Any]:
     encoder = build_dinov2(seed=config.seed)
     torch.manual_seed(config.seed)
     model = nn.ModuleDict({"encoder": encoder, "heads": _readouts()})
+    train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
     scores = run_pretraining(
-        config, model, tokenizer, lambda batch: losses(model, batch), lambda sampler: evaluate(model, sampler)
+        config,
+        model,
+        lambda step: losses(model, train.batch(step, config.batch_size)),
+        lambda: evaluate(model, held_out),
     )
     _export(encoder, config.out / FILE)
     return scores
@@ -141,15 +146,15 @@ def evaluate(model: "nn.ModuleDict", sampler: "Sampler", size: int = 32) -> dict
     import torch
 
     from ...metrics.curves import average_precision
-    from .samples import SEEN, quarter
+    from .samples import SEEN, subcells
 
     logits, truth, size = [], [], min(size, len(sampler))
     with torch.inference_mode():
         for k in range(len(sampler) // size):
             batch = sampler.batch(k, size, augment=False)
             tokens = model["encoder"](pixel_values=batch.pixels).last_hidden_state
-            logits.append(quarter(shares_of(model, tokens)).amax(-1).numpy())  # (b, 49, o)
-            truth.append(quarter(batch.shares).mean(-1).numpy() >= 0.1)
+            logits.append(subcells(shares_of(model, tokens)).amax(-1).numpy())  # (b, 49, o)
+            truth.append(subcells(batch.shares).mean(-1).numpy() >= 0.1)
     found, true = np.concatenate(logits), np.concatenate(truth)
     return {name: round(average_precision(found[..., i], true[..., i]), 4) for i, name in enumerate(SEEN) if i >= 2}
 

@@ -5,7 +5,7 @@ data set's size and squashed to the network's input, and are kept as plain ``.np
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,20 +29,52 @@ MOMENTS = 3  # frames kept of every random episode, in both views
 SHARD = 32  # episodes a file
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+Draw = Callable[[int, int], Iterator[Arrays]]  # (seed, number of the episode) -> its frames
+
+
+def draw_cube_rows(seed: int, number: int) -> Iterator[Arrays]:
+    """The kept frames of one random episode of the cube table, with what is true of them.
+
+    ``image`` (3, 224, 224) uint8; ``shares`` (objects, 14, 14) uint8 in 1/255; ``states`` (6,), ``actions`` (8, 6)
+    float32; ``colour``, ``held``, ``released`` int8: index into ``COLOURS`` or -1; ``expert`` int8: 1 where the
+    actions are purposeful.
+    """
+    rng = np.random.default_rng([SEED_OFFSET + seed, number])
+    colour = COLOURS[number % len(COLOURS)]
+    present = bool(rng.random() < 0.88)
+    episode = draw_episode(rng, frames=FRAMES, height=HEIGHT, width=WIDTH, colour=colour, present=present)
+    times = np.sort(rng.choice(FRAMES, MOMENTS, replace=False))
+    for name in CAMERAS:
+        backdrop = draw_backdrop(episode.scene, episode.scene.cameras[name])
+        for t in times:
+            moment = episode.moments[t]
+            view = render(episode.scene, backdrop, state=moment.state, cubes=moment.cubes, rng=rng)
+            yield {
+                "image": squash(view.rgb),
+                "shares": object_shares(view.objects),
+                **_expert(episode, int(t)),
+                "expert": np.array(present, np.int8),
+            }
 
 
 def write_pretext(
-    directory: Path, *, episodes: int, seed: int, workers: int, shard: int = SHARD, progress: bool = True
+    directory: Path,
+    *,
+    episodes: int,
+    seed: int,
+    workers: int,
+    draw: Draw = draw_cube_rows,
+    shard: int = SHARD,
+    progress: bool = True,
 ) -> Path:
     """Draw ``episodes`` random episodes into ``directory``, ``shard`` to a file (finished files are reused).
 
-    Files: ``images-<k>.npy`` (n, 3, 224, 224) uint8 and ``facts-<k>.npz`` with ``shares`` (n, objects, 14, 14) uint8
-    in 1/255, ``states`` (n, 6), ``actions`` (n, 8, 6) float32, ``colour``, ``held``, ``released``, ``expert`` (n,)
-    int8: index into ``COLOURS`` or -1; ``expert`` is 1 where the actions are purposeful.
+    Files: ``images-<k>.npy`` (n, 3, 224, 224) uint8, and ``facts-<k>.npz`` with whatever else ``draw`` yields, one
+    row a frame.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    items = [(directory, seed, k, shard) for k in range((episodes + shard - 1) // shard)]
-    todo = [item for item in items if not (directory / f"facts-{item[2]:05d}.npz").exists()]
+    items = [(directory, draw, seed, k, shard) for k in range((episodes + shard - 1) // shard)]
+    todo = [item for item in items if not (directory / f"facts-{item[3]:05d}.npz").exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         written = pool.map(_write_item, todo) if workers > 1 else map(_write_item, todo)
         list(tqdm(written, total=len(todo), desc="draw scenes", unit="file", disable=not progress))
@@ -63,9 +95,9 @@ def image_maps(directory: Path) -> list[np.ndarray[Any, Any]]:
     return [np.load(directory / f"images-{k:05d}.npy", mmap_mode="r") for k in range(count)]
 
 
-def _write_item(item: tuple[Path, int, int, int]) -> None:
-    directory, seed, k, shard = item
-    rows = [row for e in range(k * shard, (k + 1) * shard) for row in _draw_rows(seed, e)]
+def _write_item(item: tuple[Path, Draw, int, int, int]) -> None:
+    directory, draw, seed, k, shard = item
+    rows = [row for e in range(k * shard, (k + 1) * shard) for row in draw(seed, e)]
     facts = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "image"}
     np.save(directory / f"images-{k:05d}.npy", np.stack([row["image"] for row in rows]))
     partial = directory / f"facts-{k:05d}.part.npz"
@@ -73,29 +105,10 @@ def _write_item(item: tuple[Path, int, int, int]) -> None:
     partial.rename(directory / f"facts-{k:05d}.npz")
 
 
-def _draw_rows(seed: int, number: int) -> Iterator[Arrays]:
-    rng = np.random.default_rng([SEED_OFFSET + seed, number])
-    colour = COLOURS[number % len(COLOURS)]
-    present = bool(rng.random() < 0.88)
-    episode = draw_episode(rng, frames=FRAMES, height=HEIGHT, width=WIDTH, colour=colour, present=present)
-    times = np.sort(rng.choice(FRAMES, MOMENTS, replace=False))
-    for name in CAMERAS:
-        backdrop = draw_backdrop(episode.scene, episode.scene.cameras[name])
-        for t in times:
-            moment = episode.moments[t]
-            view = render(episode.scene, backdrop, state=moment.state, cubes=moment.cubes, rng=rng)
-            yield {
-                "image": squash(view.rgb),
-                "shares": object_shares(view.objects),
-                **_expert(episode, int(t)),
-                "expert": np.array(present, np.int8),
-            }
-
-
-def object_shares(objects: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "o g g"]:
-    """How much of every cell of the squashed frame each object covers, in 1/255."""
+def object_shares(objects: UInt8[np.ndarray, "h w"], count: int = len(OBJECTS)) -> UInt8[np.ndarray, "o g g"]:
+    """How much of every cell of the squashed frame each of the first ``count`` objects covers, in 1/255."""
     geometry = FrameGeometry.of(ImageSpec(IMAGE_SIZE, IMAGE_SIZE), *objects.shape)
-    shares = [geometry.cell_shares(objects == index, (GRID, GRID))[0] for index in range(len(OBJECTS))]
+    shares = [geometry.cell_shares(objects == index, (GRID, GRID))[0] for index in range(count)]
     scaled: UInt8[np.ndarray, "o g g"] = np.rint(np.stack(shares).reshape(-1, GRID, GRID) * 255).astype(np.uint8)
     return scaled
 

@@ -11,8 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .samples import Batch, Sampler
-
 
 @dataclass(frozen=True)
 class PretrainConfig:
@@ -23,7 +21,7 @@ class PretrainConfig:
         held_out: another such directory, from other seeds, for the pretext scores.
         out: where checkpoints, log and the final weights go; a run found there is resumed.
         steps: optimiser steps; the learning rate falls to zero over the last quarter.
-        batch_size: frames a step; each is seen with two phrases and one instruction.
+        batch_size: frames of the cube table a step; each is seen with two phrases and one instruction.
         lr: peak learning rate of AdamW.
         seed: of weights and batches.
         save_every: steps between checkpoints and scores.
@@ -48,22 +46,19 @@ class PretrainConfig:
 def run_pretraining(
     config: PretrainConfig,
     model: nn.Module,
-    tokenizer: Any,
-    losses: Callable[[Batch], dict[str, Tensor]],
-    evaluate: Callable[[Sampler], dict[str, float]],
+    losses: Callable[[int], dict[str, Tensor]],
+    evaluate: Callable[[], dict[str, float]],
 ) -> dict[str, Any]:
     """Train in place, from the newest checkpoint if there is one; writes log and recipe, returns the held-out scores.
 
     Args:
         config: how long, on what, where to.
         model: everything that is trained, readouts included.
-        tokenizer: of the batches' texts.
-        losses: the terms of a batch, weighted.
+        losses: the terms of a step, weighted.
         evaluate: scores on the held-out scenes.
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.03, betas=(0.9, 0.98))
     start = resume(config.out, model, optimiser)
-    train, held_out = (Sampler(d, tokenizer, seed=config.seed) for d in (config.data, config.held_out))
     scores: dict[str, Any] = {}
     steps = range(start, min(config.steps, config.stop_after or config.steps))
     bar = tqdm(steps, initial=start, total=config.steps, desc="pretrain", unit="step", disable=not config.progress)
@@ -72,7 +67,7 @@ def run_pretraining(
         for group in optimiser.param_groups:
             group["lr"] = config.lr * schedule(step, config.steps)
         model.train()
-        terms = losses(train.batch(step, config.batch_size))
+        terms = losses(step)
         optimiser.zero_grad(set_to_none=True)
         sum(terms.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -80,7 +75,7 @@ def run_pretraining(
         bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             model.eval()
-            scores = {"step": step + 1, **evaluate(held_out)}
+            scores = {"step": step + 1, **evaluate()}
             with (config.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(scores | {f"loss_{k}": round(v.item(), 4) for k, v in terms.items()}) + "\n")
             save(config.out, model, optimiser, step + 1)

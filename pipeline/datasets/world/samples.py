@@ -16,6 +16,7 @@ from .render import OBJECTS, ORANGE
 
 SEEN = (*OBJECTS, "held cube", "placed cube")  # what the dense readouts tell of every cell
 NAMED = REFERENTS + COMPOUNDS
+TOKEN_SIDE = 7  # the image tokens of Z are this many a side
 
 
 class Batch(NamedTuple):
@@ -33,19 +34,39 @@ class Batch(NamedTuple):
     placed: Int[Tensor, " b"]
 
 
+class Scenes:
+    """The frames of a directory of :func:`~.pretext.write_pretext`, and what is true of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.facts: Arrays = read_pretext(directory)
+        self.maps = image_maps(directory)
+        self.starts = np.cumsum([0] + [len(m) for m in self.maps])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def pixels(self, rows: Int[np.ndarray, " b"]) -> Float[np.ndarray, "b 3 h w"]:
+        """Frames as the network takes them: in 0..1, then ImageNet's normalisation."""
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        raw: UInt8[np.ndarray, "b 3 h w"] = np.stack(
+            [self.maps[m][r - self.starts[m]] for m, r in zip(which, rows, strict=True)]
+        )
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        out: Float[np.ndarray, "b 3 h w"] = (raw.astype(np.float32) / 255 - mean) / std
+        return out
+
+
 class Sampler:
     """Batches by step number alone, so that a resumed run sees what an uninterrupted one would."""
 
     def __init__(self, directory: Path, tokenizer: Any, *, seed: int) -> None:
-        self.facts: Arrays = read_pretext(directory)
-        self.maps = image_maps(directory)
-        self.starts = np.cumsum([0] + [len(m) for m in self.maps])
-        self.seed = seed
+        self.scenes, self.seed = Scenes(directory), seed
+        self.facts = self.scenes.facts
         self.phrase_ids = torch.stack([tokenizer_ids(tokenizer, p) for r in NAMED for p in phrases(r)])
         self.instruction_ids = torch.stack([tokenizer_ids(tokenizer, instruction(c)) for c in COLOURS])
 
     def __len__(self) -> int:
-        return len(self.facts["colour"])
+        return len(self.scenes)
 
     def batch(self, step: int, size: int, *, augment: bool = True) -> Batch:
         """The batch of one step; flipped and re-lit at random when ``augment``."""
@@ -55,9 +76,9 @@ class Sampler:
         asked = np.stack([self._ask(rng, int(row)) for row in rows])  # (b, 2)
         referents = np.stack([[self._mask(r, k) for k in ks] for r, ks in zip(rows, asked, strict=True)])
         wording = asked * len(PHRASE_TEMPLATES) + rng.integers(len(PHRASE_TEMPLATES), size=asked.shape)
-        pixels, flip = self._images(rows), rng.random(size) < (0.5 if augment else 0.0)
+        pixels, flip = self.scenes.pixels(rows), rng.random(size) < (0.5 if augment else 0.0)
         if augment:
-            pixels = pixels * _uniform(rng, size, 0.8, 1.2) + _uniform(rng, size, -0.15, 0.15)
+            pixels = relight(rng, pixels)
         for side in (pixels, shares, referents):
             side[flip] = side[flip][..., ::-1]
         tensor = torch.from_numpy
@@ -73,15 +94,6 @@ class Sampler:
             held=tensor(self.facts["held"][rows].astype(np.int64) + 1),
             placed=tensor(self.facts["released"][rows].astype(np.int64) + 1),
         )
-
-    def _images(self, rows: Int[np.ndarray, " b"]) -> Float[np.ndarray, "b 3 h w"]:
-        which = np.searchsorted(self.starts, rows, side="right") - 1
-        raw: UInt8[np.ndarray, "b 3 h w"] = np.stack(
-            [self.maps[m][r - self.starts[m]] for m, r in zip(which, rows, strict=True)]
-        )
-        mean, std = (np.array(v, np.float32)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        out: Float[np.ndarray, "b 3 h w"] = (raw.astype(np.float32) / 255 - mean) / std
-        return out
 
     def _ask(self, rng: np.random.Generator, row: int) -> Int[np.ndarray, "2"]:
         """One plain referent, and one of a colour and a state: half of the time the true one, if there is one."""
@@ -116,11 +128,12 @@ class Sampler:
         return meant if right else np.zeros_like(meant)
 
 
-def quarter(shares: Float[Tensor, "b o g g"]) -> Float[Tensor, "b cells o 4"]:
-    """(b o 14 14) -> (b 49 o 4): the 2x2 quarters of every 7x7 cell, row-major."""
-    b, o, g, _ = shares.shape
-    blocks = shares.reshape(b, o, g // 2, 2, g // 2, 2).permute(0, 2, 4, 1, 3, 5)
-    return blocks.reshape(b, (g // 2) ** 2, o, 4)
+def subcells(maps: Float[Tensor, "b o n n"], side: int = TOKEN_SIDE) -> Float[Tensor, "b cells o k"]:
+    """Maps of n x n by the cells of a side x side grid, row-major, each with its k = (n / side)^2 parts, row-major."""
+    b, o, n, _ = maps.shape
+    k = n // side
+    blocks = maps.reshape(b, o, side, k, side, k).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(b, side * side, o, k * k)
 
 
 def tokenizer_ids(tokenizer: Any, text: str) -> Int[Tensor, " n"]:
@@ -130,5 +143,8 @@ def tokenizer_ids(tokenizer: Any, text: str) -> Int[Tensor, " n"]:
     return out
 
 
-def _uniform(rng: np.random.Generator, size: int, low: float, high: float) -> Float[np.ndarray, "b 1 1 1"]:
-    return rng.uniform(low, high, (size, 1, 1, 1)).astype(np.float32)
+def relight(rng: np.random.Generator, pixels: Float[np.ndarray, "b 3 h w"]) -> Float[np.ndarray, "b 3 h w"]:
+    """Every frame with a contrast and a brightness of its own."""
+    contrast, brightness = (rng.uniform(*span, (len(pixels), 1, 1, 1)) for span in ((0.8, 1.2), (-0.15, 0.15)))
+    lit: Float[np.ndarray, "b 3 h w"] = pixels * contrast.astype(np.float32) + brightness.astype(np.float32)
+    return lit
