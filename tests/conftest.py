@@ -1,5 +1,6 @@
 """What many tests share: one tiny dataset, recorded by LeRobot's own writer."""
 
+import gc
 import os
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"tiny_dataset", "tiny_pictures"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(LEROBOT_TIMEOUT_S))
+
+
+def pytest_collection_finish():
+    """Thousands of tests and their libraries live to the end: no use in looking through them for garbage so often."""
+    gc.freeze()
+    gc.set_threshold(700, 10, 200)
 
 
 @pytest.fixture(scope="session")

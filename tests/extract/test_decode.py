@@ -97,7 +97,7 @@ def test_a_decoder_that_hangs_is_an_error_that_says_where():
                 release.wait(60)
             yield picture(frame)
 
-    threading.Timer(5, release.set).start()  # or closing would wait for the thread
+    threading.Timer(2, release.set).start()  # or closing would wait for the thread
     with pytest.raises(MachineError, match="decoding makes no progress") as caught:
         list(decode_ahead(BATCHES, hangs, patience=Patience(0.5)))
     assert "episode 1, camera main, frame 5" in caught.value.found

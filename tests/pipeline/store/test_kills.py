@@ -17,8 +17,8 @@ def kill(path, store_format, count):
 
 
 @pytest.mark.parametrize("store_format", FORMATS_IN_TURN)
-def test_eighty_killed_writers_lose_nothing_and_the_next_one_finishes(tmp_path, store_format):
-    kill(tmp_path / "store", store_format, 80)
+def test_forty_killed_writers_lose_nothing_and_the_next_one_finishes(tmp_path, store_format):
+    kill(tmp_path / "store", store_format, 40)
 
 
 @pytest.mark.slow
