@@ -17,11 +17,8 @@ STYLES = (
     (ORANGE, (0, (5, 1, 1, 1, 1, 1))),
 )
 LINE_PT = 9.0
-LETTER, OFF_LINE, ENOUGH = (
-    0.0155,
-    0.045,
-    0.06,
-)  # width of a name's letter; its distance from its line; room that is enough
+LETTER, OFF_LINE = 0.0155, 0.045  # width of a name's letter; its distance from its line
+ENOUGH = 0.06  # room that is enough
 
 
 @dataclass(frozen=True)

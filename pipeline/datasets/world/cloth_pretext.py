@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .checkpoints import ACTION_STEPS, CAMERAS, IMAGE_SIZE
-from .cloth_episode import ClothEpisode, draw_cloth_episode
+from .checkpoints import CAMERAS, IMAGE_SIZE
+from .cloth_episode import draw_cloth_episode
 from .cloth_render import CLOTH_OBJECTS, render_cloth
 from .cloth_truth import INSTRUCTIONS, TASK, find_corners
 from .corner_targets import corner_peaks
-from .pretext import FRAMES, GRID, HEIGHT, MOMENTS, WIDTH, Arrays, object_shares, squash
+from .pretext import FRAMES, GRID, HEIGHT, MOMENTS, WIDTH, Arrays, next_actions, object_shares, squash
 from .render import draw_backdrop
 from .samples import Scenes, relight, tokenizer_ids
 
@@ -52,7 +52,7 @@ def draw_cloth_rows(seed: int, number: int) -> Iterator[Arrays]:
                 "visible": found.visible if found else nowhere,
                 "held": found.held if found else nowhere,
                 "states": moment.state.astype(np.float32),
-                "actions": _chunk(episode, int(t)),
+                "actions": next_actions([m.action for m in episode.moments], int(t)),
                 "expert": np.array(present, np.int8),
             }
 
@@ -86,7 +86,7 @@ class ClothSampler:
     def batch(self, step: int, size: int, *, augment: bool = True) -> ClothBatch:
         """The batch of one step; mirrored, re-lit, shifted and scaled at random when ``augment``."""
         rng = np.random.default_rng([self.seed, step, 1])
-        rows = np.sort(rng.integers(len(self), size=size)) if augment else np.arange(step * size, (step + 1) * size)
+        rows = self.scenes.rows(rng, step, size, shuffle=augment)
         facts = {name: values[rows] for name, values in self.scenes.facts.items()}
         pixels, shares = self.scenes.pixels(rows), facts["shares"].astype(np.float32) / 255
         text = rng.integers(len(self.ids) if augment else 1, size=size)
@@ -115,11 +115,6 @@ class ClothSampler:
 def _squashed(xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4 2"]:
     scaled: Float[np.ndarray, "4 2"] = (xy * [IMAGE_SIZE / WIDTH, IMAGE_SIZE / HEIGHT]).astype(np.float32)
     return scaled
-
-
-def _chunk(episode: ClothEpisode, t: int) -> Float[np.ndarray, "8 6"]:
-    steps = [episode.moments[min(t + 1 + k, FRAMES - 1)].action for k in range(ACTION_STEPS)]
-    return np.stack(steps).astype(np.float32)
 
 
 def _peaks(corners: Float[Tensor, "b 4 2"], on: Tensor) -> Float[Tensor, "b 1 f f"]:

@@ -5,7 +5,7 @@ data set's size and squashed to the network's input, and are kept as plain ``.np
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -124,14 +124,18 @@ def squash(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "3 224 224"]:
     return out
 
 
+def next_actions(actions: Sequence[Float[np.ndarray, "6"]], t: int) -> Float[np.ndarray, "8 6"]:
+    """The commands after moment ``t`` of an episode; its last one goes on beyond the end."""
+    chunk: Float[np.ndarray, "8 6"] = np.stack([actions[min(t + 1 + k, len(actions) - 1)] for k in range(ACTION_STEPS)])
+    return chunk.astype(np.float32)
+
+
 def _expert(episode: Episode, t: int) -> Arrays:
     moment = episode.moments[t]
-    chunk = [episode.moments[min(t + 1 + k, FRAMES - 1)].action for k in range(ACTION_STEPS)]
     index = {None: -1} | {colour: i for i, colour in enumerate(COLOURS)}
-    actions: Float[np.ndarray, "8 6"] = np.stack(chunk).astype(np.float32)
     return {
         "states": moment.state.astype(np.float32).reshape(STATE_SIZE),
-        "actions": actions,
+        "actions": next_actions([m.action for m in episode.moments], t),
         "colour": np.array(index[episode.colour], np.int8),
         "held": np.array(index[moment.held], np.int8),
         "released": np.array(index[moment.released], np.int8),

@@ -45,6 +45,10 @@ class Scenes:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    def rows(self, rng: np.random.Generator, step: int, size: int, *, shuffle: bool) -> Int[np.ndarray, " b"]:
+        """Which frames a step sees: any, or each in its turn."""
+        return np.sort(rng.integers(len(self), size=size)) if shuffle else np.arange(step * size, (step + 1) * size)
+
     def pixels(self, rows: Int[np.ndarray, " b"]) -> Float[np.ndarray, "b 3 h w"]:
         """Frames as the network takes them: in 0..1, then ImageNet's normalisation."""
         which = np.searchsorted(self.starts, rows, side="right") - 1
@@ -71,7 +75,7 @@ class Sampler:
     def batch(self, step: int, size: int, *, augment: bool = True) -> Batch:
         """The batch of one step; flipped and re-lit at random when ``augment``."""
         rng = np.random.default_rng([self.seed, step])
-        rows = np.sort(rng.integers(len(self), size=size)) if augment else np.arange(step * size, (step + 1) * size)
+        rows = self.scenes.rows(rng, step, size, shuffle=augment)
         shares = np.stack([self._shares(int(row)) for row in rows])
         asked = np.stack([self._ask(rng, int(row)) for row in rows])  # (b, 2)
         referents = np.stack([[self._mask(r, k) for k in ks] for r, ks in zip(rows, asked, strict=True)])

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from visual_thought.pipeline.datasets.world.checkpoints import write_tokenizer
-from visual_thought.pipeline.datasets.world.cloth_pretext import ClothSampler, draw_cloth_rows
+from visual_thought.pipeline.datasets.world.cloth_pretext import ClothSampler, _move, draw_cloth_rows
 from visual_thought.pipeline.datasets.world.cloth_render import CLOTH_OBJECTS
 from visual_thought.pipeline.datasets.world.cloth_scene import PATCH_RGB
+from visual_thought.pipeline.datasets.world.cloth_truth import INSTRUCTIONS, TASK
 from visual_thought.pipeline.datasets.world.language import COLOURS, REFERENTS, corpus, instruction
 from visual_thought.pipeline.datasets.world.pretext import object_shares, read_pretext, write_pretext
 from visual_thought.pipeline.datasets.world.pretrain import ClothScenes, pretrain
@@ -97,17 +98,42 @@ def test_a_peak_stands_where_its_corner_is(cloths: Path, tokenizer: Any) -> None
             assert high[int(y // 8), int(x // 8)] >= np.exp(-(2 * 4**2) / (2 * 6**2)) - 1e-5
 
 
-def test_a_moved_frame_takes_its_corners_and_shares_along(cloths: Path, tokenizer: Any) -> None:
-    """The cloth's share and the peaks are found again where the same move takes a picture of them."""
+def test_mirrored_and_shifted_by_a_cell_pixels_shares_and_corners_move_alike() -> None:
+    pixels, shares = torch.rand(2, 3, 224, 224), torch.rand(2, 5, 14, 14)
+    corners = torch.tensor([[30.0, 40.0], [100.0, 7.0], [200.0, 180.0], [112.0, 112.0]]).repeat(2, 1, 1)
+    matrix = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]], [[1, 0, 2 / 14], [0, 1, 0]]])  # mirrored; one cell to the left
+    moved, cells, places = _move(pixels, shares, corners, matrix)
+    torch.testing.assert_close(moved[0], pixels[0].flip(-1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(cells[0], shares[0].flip(-1))
+    torch.testing.assert_close(places[0], torch.stack([224 - corners[0, :, 0], corners[0, :, 1]], dim=1))
+    torch.testing.assert_close(moved[1, :, :, :208], pixels[1, :, :, 16:], atol=1e-3, rtol=0)
+    torch.testing.assert_close(cells[1, :, :, :13], shares[1, :, :, 1:], atol=1e-4, rtol=0)
+    assert (cells[1, :, :, 13] < 1e-3).all()  # nothing is there beside the frame
+    torch.testing.assert_close(places[1], corners[1] - torch.tensor([16.0, 0.0]))
+
+
+def test_peaks_of_moved_frames_stand_on_the_coloured_patches(cloths: Path, tokenizer: Any) -> None:
     sampler = ClothSampler(cloths, tokenizer, seed=0)
     moved = [sampler.batch(step, 16) for step in range(4)]
     pixels, peaks = torch.cat([b.pixels for b in moved]), torch.cat([b.peaks[:, 0] for b in moved])
-    patch = torch.tensor(PATCH_RGB)
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     rgb = F.avg_pool2d(pixels * std + mean, 8)  # (n, 3, 28, 28)
     pink = rgb[:, 0] - rgb[:, 1]  # of all that is there, the patches over the corners have the most red without green
-    assert patch[0] - patch[1] > 0.5
+    assert PATCH_RGB[0] - PATCH_RGB[1] > 0.5
     assert pink[peaks > 0.6].mean() > pink[peaks < 0.05].mean() + 0.1
+
+
+def test_the_expert_counts_only_where_the_task_is_asked_and_the_frame_is_as_it_was(
+    cloths: Path, tokenizer: Any
+) -> None:
+    sampler = ClothSampler(cloths, tokenizer, seed=0)
+    plain = sampler.batch(0, len(sampler), augment=False)
+    assert torch.equal(plain.expert, torch.from_numpy(sampler.scenes.facts["expert"]).float())
+    task = sampler.ids[INSTRUCTIONS.index(TASK)]
+    for batch in (sampler.batch(step, 32) for step in range(4)):
+        asked = (batch.instructions == task).all(dim=1)
+        assert not batch.expert[~asked].any()
+        assert batch.expert.sum() < asked.sum()
 
 
 def test_a_stopped_pretraining_resumes_to_the_same_weights(scenes: Path, cloths: Path, tmp_path: Path) -> None:
