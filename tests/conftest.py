@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,16 @@ from visual_thought.pipeline.manifest import DatasetManifest, ListedSplits
 TINY_CAMERAS = ("main", "top")
 TINY_TASKS = tuple(f"Pick up {colour} cube and place inside white box" for colour in ("orange", "blue", "black"))
 LEROBOT_TIMEOUT_S = 300  # importing LeRobot alone takes up to a minute
+MEMORY, ENOUGH = Path("/dev/shm"), 6 << 30  # bytes; a whole run leaves a quarter of that
+
+
+def pytest_configure():
+    """Thousands of small stores are written: in memory where there is room, unless a folder was asked for.
+
+    What a killed process wrote is there in either; a power failure is not what any test is about.
+    """
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items):

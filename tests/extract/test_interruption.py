@@ -155,7 +155,6 @@ class Children:
             child = os.fork()
         if not child:
             os._exit(exit_code(run))
-        gc.unfreeze()
         self._running.add(child)
         return child
 

@@ -6,7 +6,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +21,6 @@ from visual_thought.train.optimizer import make_optimizer
 from visual_thought.train.run import train
 
 STEPS, HALF = 16, 8
-MEMORY = "/dev/shm"
-"""A process that is killed is no power failure: what it wrote is there, on a disk or in memory."""
-
 OPTIONS = {"controls": [], "steps": STEPS, "eval_freq": 1, "keep_last": STEPS}
 
 
@@ -51,7 +47,7 @@ FEW, MANY = (8, ("exit",)), (20, ("full", "exit", "lost"))
 @pytest.fixture(scope="module", params=[FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"])
 def counts(request, toys_once, finished, tmp_path_factory):
     """What became of many processes that died while they saved, and the folder they left."""
-    copies = Path(tempfile.mkdtemp(dir=MEMORY)) if os.access(MEMORY, os.W_OK) else tmp_path_factory.mktemp("copies")
+    copies = tmp_path_factory.mktemp("copies")
     bare = shutil.copytree(finished, copies / "bare", symlinks=True)
     for path in (bare / "checkpoints").iterdir():
         if path != (bare / "best").resolve():
@@ -63,8 +59,7 @@ def counts(request, toys_once, finished, tmp_path_factory):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
-    yield json.loads(done.stdout) | {"copies": copies, "kills": kills, "faults": faults}
-    shutil.rmtree(copies)
+    return json.loads(done.stdout) | {"copies": copies, "kills": kills, "faults": faults}
 
 
 def weights(run: Path, link: str) -> bytes:

@@ -32,10 +32,11 @@ DAMAGES = ("flip", "cut", "remove")
 
 class StoreMachine(RuleBasedStateMachine):
     store_format = "zarr"
+    below: Path  # where the stores are made
 
     def __init__(self):
         super().__init__()
-        self.path = Path(tempfile.mkdtemp()) / "store"
+        self.path = Path(tempfile.mkdtemp(dir=self.below)) / "store"
         self.rows, self.finished, self.damaged = 0, set(), False
         FeatureStore.create(self.path)
 
@@ -207,8 +208,8 @@ def numbers_of(table):
     return table.column("episode_index").to_numpy() * 100 + table.column("frame_index").to_numpy()
 
 
-def run(store_format, examples):
-    machine = type("Machine", (StoreMachine,), {"store_format": store_format})
+def run(store_format, below, examples):
+    machine = type("Machine", (StoreMachine,), {"store_format": store_format, "below": below})
     health = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     run_state_machine_as_test(
         machine,
@@ -225,12 +226,12 @@ def run(store_format, examples):
 
 
 @pytest.mark.parametrize("store_format", ["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
-def test_a_store_in_random_hands_keeps_its_numbers(store_format):
-    run(store_format, 12)
+def test_a_store_in_random_hands_keeps_its_numbers(store_format, tmp_path):
+    run(store_format, tmp_path, 12)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("store_format", FORMAT_NAMES)
-def test_a_store_in_many_random_hands_keeps_its_numbers(store_format):
-    run(store_format, 200)
+def test_a_store_in_many_random_hands_keeps_its_numbers(store_format, tmp_path):
+    run(store_format, tmp_path, 200)
