@@ -3,13 +3,12 @@
 Scenes come from seeds of their own (:data:`SEED_OFFSET`), never from those of a data set. A cloth lies in all of them.
 """
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ...processes import process_pool
 from .checkpoints import CAMERAS
 from .cloth_episode import ClothEpisode, draw_cloth_episode
 from .cloth_render import render_cloth
@@ -50,7 +49,7 @@ def draw_views(scenes: int, *, seed: int, workers: int = 0) -> Views:
     """Two views a scene, one from each camera, each at a moment of its own; the same arguments give the same bits."""
     chunks = [(seed, range(start, min(start + CHUNK, scenes))) for start in range(0, scenes, CHUNK)]
     if workers:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with process_pool(workers) as pool:
             drawn = list(pool.map(_draw_chunk, chunks))
     else:
         drawn = [_draw_chunk(chunk) for chunk in chunks]

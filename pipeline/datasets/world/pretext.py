@@ -6,8 +6,6 @@ data set's size and squashed to the network's input, and are kept as plain ``.np
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from ...geometry import FrameGeometry
+from ...processes import process_pool
 from ...spec import ImageSpec
 from .checkpoints import ACTION_STEPS, CAMERAS, IMAGE_SIZE, STATE_SIZE
 from .episode import Episode, draw_episode
@@ -75,7 +74,7 @@ def write_pretext(
     directory.mkdir(parents=True, exist_ok=True)
     items = [(directory, draw, seed, k, shard) for k in range((episodes + shard - 1) // shard)]
     todo = [item for item in items if not (directory / f"facts-{item[3]:05d}.npz").exists()]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         written = pool.map(_write_item, todo) if workers > 1 else map(_write_item, todo)
         list(tqdm(written, total=len(todo), desc="draw scenes", unit="file", disable=not progress))
     (directory / "pretext.json").write_text(json.dumps({"episodes": episodes, "seed": seed, "items": len(items)}))

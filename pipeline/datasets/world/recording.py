@@ -10,11 +10,10 @@ import shutil
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from ...errors import ConfigError
 from ...manifest import DatasetManifest, ListedSplits, dump_manifest
+from ...processes import process_pool
 from .checkpoints import CAMERAS
 
 FPS = 15
@@ -150,7 +150,7 @@ def _recordings(subject: Subject, config: WorldConfig) -> Iterator[Iterator[Reco
     if not config.workers:
         yield (subject.record(config, number) for number in range(config.episodes))
         return
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(config.workers) as pool:
         try:
             yield in_order(pool, subject, config)
         finally:
