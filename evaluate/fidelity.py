@@ -92,7 +92,7 @@ class TierSource:
         self._source, self._tier, self._scale = source, tier, scale
         self._dtype = {"bf16": np.uint16, "fp32": np.float32, "int8": np.int8}[source.spec.tier]
 
-    def fill(self, rows: Int[np.ndarray, " n"], out: Float32[np.ndarray, "n *shape"]) -> None:
+    def fill(self, rows: Int[np.ndarray, " n"], out: Float32[np.ndarray, " n *shape"]) -> None:
         """Read rows and put them through the tier. Raises the store's errors."""
         stored = np.empty((len(rows), *self._source.spec.stored_shape), self._dtype)
         self._source.fill(rows, stored)

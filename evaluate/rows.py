@@ -58,7 +58,7 @@ class LabelledRows:
     @property
     def positive(self) -> Bool[np.ndarray, " n"]:
         """Which rows have a target."""
-        return self.cells.any(axis=1)
+        return np.asarray(self.cells.any(axis=1))
 
     def groups(self, by: str) -> tuple[str, ...]:
         """The group of every row: by ``target`` (negative rows apart), ``camera``, ``phase`` or ``episode``."""

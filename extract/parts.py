@@ -24,7 +24,7 @@ class Part:
 
     plan: ArrayPlan
     number: int
-    values: Shaped[np.ndarray, "rows *shape"]
+    values: Shaped[np.ndarray, " rows *shape"]
     pts_s: list[float]
     pixels_sha256: list[str]
     missing: int

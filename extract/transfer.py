@@ -30,7 +30,7 @@ class Arrival:
     """The moment at which everything started on a device so far is done."""
 
     def __init__(self, device: torch.device) -> None:
-        self._event = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._event = torch.cuda.Event() if device.type == "cuda" else None
         if self._event is not None:
             self._event.record(torch.cuda.current_stream(device))
 

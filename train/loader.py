@@ -57,7 +57,7 @@ class Loaded:
 class _Slot:
     """One reusable buffer a field, of a batch's size: float32, or pinned and as stored for a GPU."""
 
-    buffers: dict[str, Shaped[Tensor, "b *shape"]]
+    buffers: dict[str, Shaped[Tensor, " b *shape"]]
     draw: Draw | None = None
     error: BaseException | None = None
 
@@ -147,7 +147,7 @@ class Loader:
         found = [(name, self._sources[field.feature]) for name, field in self._fields.items()]
         return [(name, source) for name, source in found if not isinstance(source, DeviceSource)]
 
-    def _buffer(self, source: Source) -> Shaped[Tensor, "b *shape"]:
+    def _buffer(self, source: Source) -> Shaped[Tensor, " b *shape"]:
         if self._pinned:
             empty = torch.from_numpy(np.empty(0, stored_dtype(source.spec)))
             shape = (self._batch_size, *source.spec.stored_shape)
@@ -185,11 +185,11 @@ class Loader:
         """Whether stored numbers become float32 in the reader thread."""
         return not self._pinned and source.spec.tier != "fp32"
 
-    def _staging(self, source: Source) -> Shaped[np.ndarray, "b *stored"]:
+    def _staging(self, source: Source) -> Shaped[np.ndarray, " b *stored"]:
         """Where a thread of its own puts stored numbers that will be float32."""
         return np.empty((self._batch_size, *source.spec.stored_shape), stored_dtype(source.spec))
 
-    def _fill(self, slot: _Slot, step: int, staging: Mapping[str, Shaped[np.ndarray, "b *stored"]]) -> None:
+    def _fill(self, slot: _Slot, step: int, staging: Mapping[str, Shaped[np.ndarray, " b *stored"]]) -> None:
         try:
             slot.draw = self._plan(step)
             self._read_ahead(step)

@@ -37,7 +37,7 @@ def finite_rows(reader: RowReader, index: pa.Table, *, allow_nan: bool) -> pa.Ta
     return index.filter(pc.invert(is_bad))
 
 
-def not_finite(values: Shaped[np.ndarray, "n *stored"], spec: FeatureSpec) -> Bool[np.ndarray, " n"]:
+def not_finite(values: Shaped[np.ndarray, " n *stored"], spec: FeatureSpec) -> Bool[np.ndarray, " n"]:
     """Which rows, as they are stored, hold NaN or an infinity."""
     flat = values.reshape(len(values), -1)
     if spec.tier == "int8":

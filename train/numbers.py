@@ -13,7 +13,7 @@ SERIAL_NUMBERS = 1 << 15
 
 
 def widen(
-    stored: Shaped[np.ndarray, "b *stored"], scale: ChannelScale | None, out: Float32[np.ndarray, "b *shape"]
+    stored: Shaped[np.ndarray, " b *stored"], scale: ChannelScale | None, out: Float32[np.ndarray, " b *shape"]
 ) -> None:
     """Stored numbers as float32 into ``out`` (C-contiguous), in the calling thread alone."""
     if scale is not None:
@@ -24,7 +24,7 @@ def widen(
         out[:] = stored
 
 
-def _widen_bf16(stored: BFloat16[Tensor, "b *shape"], out: Float32[Tensor, "b *shape"]) -> None:
+def _widen_bf16(stored: BFloat16[Tensor, " b *shape"], out: Float32[Tensor, " b *shape"]) -> None:
     """One vectorised pass over both; exact, for a bfloat16 is a float32 whose lower half is 0."""
     pieces = zip(stored.view(-1).split(SERIAL_NUMBERS), out.view(-1).split(SERIAL_NUMBERS), strict=True)
     for narrow, wide in pieces:
@@ -32,8 +32,8 @@ def _widen_bf16(stored: BFloat16[Tensor, "b *shape"], out: Float32[Tensor, "b *s
 
 
 def to_float(
-    stored: Shaped[Tensor, "b *stored"], spec: FeatureSpec, scale: ChannelScale | None
-) -> Float[Tensor, "b *shape"]:
+    stored: Shaped[Tensor, " b *stored"], spec: FeatureSpec, scale: ChannelScale | None
+) -> Float[Tensor, " b *shape"]:
     """Stored numbers as float32 on the device where they are."""
     if scale is None:
         return stored.view(torch.bfloat16).float() if spec.tier == "bf16" else stored.float()

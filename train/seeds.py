@@ -16,6 +16,6 @@ def stream_seed(seed: int, *purpose: str | int) -> int:
 @contextmanager
 def own_randomness() -> Iterator[None]:
     """Keep torch's default generators as they were: layers such as dropout can draw from no other."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
         yield

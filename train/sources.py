@@ -27,7 +27,7 @@ class Source(Protocol):
     spec: FeatureSpec
     channel_scale: ChannelScale | None
 
-    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
+    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, " n *shape"]) -> None:
         """Copy rows into ``out``; safe from several threads."""
 
     def read_ahead(self, rows: Int[np.ndarray, " n"]) -> None:
@@ -44,7 +44,7 @@ class DiskSource:
         self.spec, self.channel_scale, self._reader = reader.spec, reader.channel_scale, reader
         self._finite = np.zeros(reader.num_rows, bool)  # read before and found so; threads may find it at once
 
-    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
+    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, " n *shape"]) -> None:
         """Read rows; raises the store's errors, and StoreCorrupt for a NaN or an infinity."""
         self._reader.read_into(rows, out)
         new = ~self._finite[rows]  # (n,)
@@ -73,7 +73,7 @@ class MemorySource:
             part = slice(start, start + LOAD_ROWS)
             source.fill(self._rows[part], self._values[part])
 
-    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
+    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, " n *shape"]) -> None:
         """Copy rows that were asked for at the start."""
         np.take(self._values, np.searchsorted(self._rows, rows), axis=0, out=out, mode="clip")
 
@@ -100,13 +100,13 @@ class DeviceSource:
             source.fill(wanted, staging[: len(wanted)])
             self._values[start : start + len(wanted)].copy_(torch.from_numpy(staging[: len(wanted)]))
 
-    def gather(self, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n *shape"]:
+    def gather(self, rows: Int[np.ndarray, " n"]) -> Float[Tensor, " n *shape"]:
         """Rows that were asked for at the start, as float32 on the device."""
         places = torch.from_numpy(np.searchsorted(self._rows, rows)).to(self._values.device)
         values = self._values.view(torch.int16) if self.spec.tier == "bf16" else self._values
         return to_float(values[places], self.spec, self.channel_scale)
 
-    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, "n *shape"]) -> None:
+    def fill(self, rows: Int[np.ndarray, " n"], out: Shaped[np.ndarray, " n *shape"]) -> None:
         """Copy rows that were asked for at the start back into the host's memory."""
         places = torch.from_numpy(np.searchsorted(self._rows, rows)).to(self._values.device)
         values = self._values.view(torch.int16) if self.spec.tier == "bf16" else self._values
@@ -175,7 +175,7 @@ def _residency(config: LoaderConfig, needed: int, free: Free) -> str:
     )
 
 
-def refuse_nonfinite(values: Shaped[np.ndarray, "n *shape"], rows: Int[np.ndarray, " n"], spec: FeatureSpec) -> None:
+def refuse_nonfinite(values: Shaped[np.ndarray, " n *shape"], rows: Int[np.ndarray, " n"], spec: FeatureSpec) -> None:
     """StoreCorrupt if any stored number is NaN or infinite: a head trained on it would be worth nothing."""
     bad = not_finite(values, spec)
     if bad.any():

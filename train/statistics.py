@@ -86,11 +86,11 @@ class TargetScale(nn.Module):
         self.register_buffer("mean", mean.float())
         self.register_buffer("std", torch.where(variance > 0, variance.sqrt(), 1.0).float())
 
-    def forward(self, targets: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
+    def forward(self, targets: Float[Tensor, " b *shape"]) -> Float[Tensor, " b *shape"]:
         """Targets as the objective sees them."""
         return (targets - self.mean) / self.std if self.changes else targets
 
-    def restore(self, scaled: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
+    def restore(self, scaled: Float[Tensor, " b *shape"]) -> Float[Tensor, " b *shape"]:
         """Predictions in the targets' own unit."""
         return scaled * self.std + self.mean if self.changes else scaled
 
@@ -111,6 +111,6 @@ class MeanTable(nn.Module):
         mean = torch.zeros(spec.shape) if known is None else known.mean.float()
         self.register_buffer("mean", mean if scale is None else scale(mean[None])[0])
 
-    def forward(self, z: Float[Tensor, "b n v"]) -> Float[Tensor, "b *shape"]:
+    def forward(self, z: Float[Tensor, "b n v"]) -> Float[Tensor, " b *shape"]:
         """The same for every row of a batch."""
         return self.mean.expand(len(z), *self.mean.shape)

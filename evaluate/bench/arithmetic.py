@@ -22,8 +22,8 @@ def count_flops(work: Callable[[], object]) -> int:
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
     """Torch's own table lacks its attention on the CPU."""
-    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+    return int(sdpa_flop_count(q, k, v))
 
 
 def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, q, k, v))  # type: ignore[no-untyped-call]
+    return int(sdpa_backward_flop_count(grad, q, k, v))

@@ -179,7 +179,7 @@ def _whole(subject: Subject) -> Callable[[], None]:
 
 def _write(subject: Subject) -> Callable[[], None]:
     """The same parts, of numbers that are there already."""
-    rows: dict[str, Shaped[np.ndarray, "rows *shape"]] = {}
+    rows: dict[str, Shaped[np.ndarray, " rows *shape"]] = {}
     for spec in subject.backbone.specs:
         rng, shape = np.random.default_rng(0), (min(128, subject.frames), *spec.shape)
         bits = rng.integers(0, 0x7F80, shape, np.uint16)

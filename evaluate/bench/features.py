@@ -21,7 +21,7 @@ SHAPES = {"z": (100, 1024), "r": (14, 14, 1024)}
 NEVER_WRITTEN = 0xFFFF
 """A NaN, which no simulated feature holds."""
 
-type Batch = Mapping[str, Shaped[np.ndarray, "b *shape"]]
+type Batch = Mapping[str, Shaped[np.ndarray, " b *shape"]]
 """Rows by feature, as bfloat16 bits."""
 
 
@@ -35,8 +35,8 @@ class Features:
     """
 
     folder: Path
-    values: Mapping[str, UInt16[np.ndarray, "rows *shape"]]
-    _buffers: dict[int, dict[str, UInt16[np.ndarray, "b *shape"]]] = field(default_factory=dict, repr=False)
+    values: Mapping[str, UInt16[np.ndarray, " rows *shape"]]
+    _buffers: dict[int, dict[str, UInt16[np.ndarray, " b *shape"]]] = field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:
@@ -56,7 +56,7 @@ class Features:
         """The feature store in a format."""
         return self.folder / store_format
 
-    def buffers(self, batch: int) -> dict[str, UInt16[np.ndarray, "b *shape"]]:
+    def buffers(self, batch: int) -> dict[str, UInt16[np.ndarray, " b *shape"]]:
         """Buffers of a batch, their pages touched; everybody reads into the same."""
         if batch not in self._buffers:
             shapes = {name: (batch, *values.shape[1:]) for name, values in self.values.items()}

@@ -193,5 +193,5 @@ def _folder(features: Features, name: str, batch: int) -> Path:
     return folder
 
 
-def _fixed_lists(values: Shaped[np.ndarray, "rows *shape"]) -> pa.Array:
+def _fixed_lists(values: Shaped[np.ndarray, " rows *shape"]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values[0].size)

@@ -66,7 +66,7 @@ def _plain(features: Features) -> Callable[[], list[float]]:
     return run
 
 
-def _write(path: Path, values: Shaped[np.ndarray, "rows *shape"]) -> None:
+def _write(path: Path, values: Shaped[np.ndarray, " rows *shape"]) -> None:
     with own_errors(path), path.open("xb", buffering=0) as file:
         view = memoryview(values).cast("B")
         while view:

@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 64
 
 def cached_rows(
     loaded: LoadedRun, store: FeatureStore, queries: pa.Table, names: Sequence[str], *, repo_id: str
-) -> Iterator[dict[str, Float[Tensor, "b *shape"]]]:
+) -> Iterator[dict[str, Float[Tensor, " b *shape"]]]:
     """The stored rows of some queries, some at a time, in their order, float32.
 
     Args:
@@ -51,7 +51,7 @@ def cached_rows(
             yield {name: read_rows(reader, rows[name][part]) for name, reader in readers.items()}
 
 
-def read_rows(reader: RowReader, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n *shape"]:
+def read_rows(reader: RowReader, rows: Int[np.ndarray, " n"]) -> Float[Tensor, " n *shape"]:
     """Rows as float32; StoreCorrupt if one is damaged."""
     stored = np.empty((len(rows), *reader.spec.stored_shape), reader.dtype)
     reader.read_into(rows, stored)

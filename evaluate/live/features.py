@@ -61,7 +61,7 @@ class LiveFeatures:
     @torch.inference_mode()
     def rows(
         self, frames: Sequence[Picture], instructions: Sequence[str], clock: Clock | None = None
-    ) -> dict[str, Float[Tensor, "b *shape"]]:
+    ) -> dict[str, Float[Tensor, " b *shape"]]:
         """One row a frame and instruction, as the compute type gives and a store keeps it.
 
         Args:
@@ -96,13 +96,13 @@ def open_live(
     return LiveFeatures.load(makers, device=device, caches=caches)
 
 
-def kept(values: Float[Tensor, "b *shape"], spec: FeatureSpec) -> Float[Tensor, "b *shape"]:
+def kept(values: Float[Tensor, " b *shape"], spec: FeatureSpec) -> Float[Tensor, " b *shape"]:
     """Numbers as an extraction stores them, read back: rounded to bfloat16 where the compute type is that."""
     return values.to(torch.bfloat16).float() if spec.compute["dtype"] == "bf16" else values.float()
 
 
 def _run(
     backbone: Backbone, pixels: Float[Tensor, "b 3 h w"], instructions: Sequence[str]
-) -> Mapping[str, Float[Tensor, "b *shape"]]:
+) -> Mapping[str, Float[Tensor, " b *shape"]]:
     made, state = backbone.encode_frames(pixels)
     return made if state is None else {**made, **backbone.encode_queries(state, instructions)}

@@ -24,7 +24,7 @@ class Moved(NamedTuple):
     relative: Float[np.ndarray, " n"]
 
 
-def moved(stored: Float32[np.ndarray, "n *shape"], live: Float32[np.ndarray, "n *shape"], spec: FeatureSpec) -> Moved:
+def moved(stored: Float32[np.ndarray, " n *shape"], live: Float32[np.ndarray, " n *shape"], spec: FeatureSpec) -> Moved:
     """Compare rows with themselves; ``spec`` says what their tokens are."""
     a, b = (_tokens(values, spec).astype(np.float64) for values in (stored, live))
     change, size = np.abs(a - b).max(axis=1), np.abs(a).max(axis=1)
@@ -34,8 +34,8 @@ def moved(stored: Float32[np.ndarray, "n *shape"], live: Float32[np.ndarray, "n 
 
 
 def nearest(
-    stored: Float32[np.ndarray, "n *shape"], live: Float32[np.ndarray, "n *shape"], scale: ChannelScale
-) -> Float32[np.ndarray, "n *shape"]:
+    stored: Float32[np.ndarray, " n *shape"], live: Float32[np.ndarray, " n *shape"], scale: ChannelScale
+) -> Float32[np.ndarray, " n *shape"]:
     """Of all numbers that int8 stores as ``stored``, those nearest to ``live``.
 
     A stored number stands for half a step on both sides; a step is s_t * s_c, and a token's largest q is 127
@@ -47,7 +47,7 @@ def nearest(
     return np.clip(live, stored - half, stored + half)
 
 
-def _tokens(values: Float32[np.ndarray, "n *shape"], spec: FeatureSpec) -> Float32[np.ndarray, "tokens numbers"]:
+def _tokens(values: Float32[np.ndarray, " n *shape"], spec: FeatureSpec) -> Float32[np.ndarray, "tokens numbers"]:
     """One token a line. Of a teacher's maps (channels, rows, columns), a token is the whole map of one channel."""
     maps = len(spec.shape) == 3 and spec.shape[1:] == spec.layout.grid != spec.shape[:2]
     return values.reshape(-1, spec.layout.cells if maps else spec.shape[-1])

@@ -41,9 +41,9 @@ class Rows(NamedTuple):
         made: as the backbone makes them today, before the storage tier rounds them.
     """
 
-    stored: Float[Tensor, "n *shape"]
-    kept: Float[Tensor, "n *shape"]
-    made: Float[Tensor, "n *shape"]
+    stored: Float[Tensor, " n *shape"]
+    kept: Float[Tensor, " n *shape"]
+    made: Float[Tensor, " n *shape"]
 
 
 class Drawn(NamedTuple):
@@ -137,7 +137,7 @@ def _rows(subject: Subject, name: str, drawn: Drawn, live: LiveFeatures, frames:
     return Rows(stored, _through(made, subject, name), made)
 
 
-def _make(name: str, table: pa.Table, live: LiveFeatures, frames: ProvenFrames) -> Float[Tensor, "n *shape"]:
+def _make(name: str, table: pa.Table, live: LiveFeatures, frames: ProvenFrames) -> Float[Tensor, " n *shape"]:
     """The feature's rows, made now from the frames and instructions of its index rows."""
     pictures = frames(name, table)
     asked = table["instruction"].to_pylist() if "instruction" in table.column_names else [""] * len(pictures)
@@ -150,7 +150,7 @@ def _make(name: str, table: pa.Table, live: LiveFeatures, frames: ProvenFrames) 
     )
 
 
-def _through(values: Float[Tensor, "n *shape"], subject: Subject, name: str) -> Float[Tensor, "n *shape"]:
+def _through(values: Float[Tensor, " n *shape"], subject: Subject, name: str) -> Float[Tensor, " n *shape"]:
     """Rows as the feature's tier would give them back."""
     reader = subject.inputs.readers[name]
     scale: ChannelScale | None = reader.channel_scale
@@ -186,7 +186,7 @@ def _compare(subject: Subject, name: str, drawn: Drawn, rows: Rows) -> FeaturePa
 def _metrics(
     subject: Subject,
     numbers: Int[np.ndarray, " n"],
-    rows: Mapping[str, Float[Tensor, "n *shape"]],
+    rows: Mapping[str, Float[Tensor, " n *shape"]],
     device: torch.device,
 ) -> dict[str, float]:
     """The task's metrics of the head over the drawn examples."""

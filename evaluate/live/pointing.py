@@ -120,7 +120,7 @@ def require_grounding(loaded: LoadedRun) -> GroundTask:
 
 @torch.inference_mode()
 def point(
-    task: GroundTask, model: nn.Module, rows: Mapping[str, Float[Tensor, "b *shape"]], size: tuple[int, int]
+    task: GroundTask, model: nn.Module, rows: Mapping[str, Float[Tensor, " b *shape"]], size: tuple[int, int]
 ) -> list[Pointing]:
     """What a head says about rows of its features, exactly as an evaluation reads it.
 

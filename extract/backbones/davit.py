@@ -129,7 +129,7 @@ def _load_tower(folder: Path) -> nn.Module:
         require_same_names(set(names), set(tower.state_dict()))
         tower.convs, tower.blocks = tower.convs[: STAGE + 1], tower.blocks[: STAGE + 1]
         fill(tower, folder / WEIGHTS, names)
-        return tower  # type: ignore[no-any-return]
+        return tower
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(
             f"the weights in {folder} do not fit their configuration",

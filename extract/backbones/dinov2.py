@@ -102,7 +102,7 @@ def _load_model(folder: Path, *, registers: bool) -> nn.Module:
         names = _names_in_file(folder / WEIGHTS, f"{kind.base_model_prefix}.")
         require_same_names(set(names), set(model.state_dict()))
         fill(model, folder / WEIGHTS, names)
-        return model  # type: ignore[no-any-return]
+        return model
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(
             f"the weights in {folder} do not fit their configuration",

@@ -81,9 +81,9 @@ def calibration_error(
     *Symbols*: as for :func:`calibrate`. *We differ* where ``least`` is above 0: most cells of a frame are easily empty,
     so the error over all of them says little but that they are.
     """
-    scores, truth = sigmoid(logits).ravel(), np.asarray(targets, dtype=bool).ravel()
+    scores = sigmoid(logits)
     chosen = scores >= least
-    scores, truth = scores[chosen], truth[chosen]
+    scores, truth = scores[chosen], np.asarray(targets, dtype=bool)[chosen]
     place = np.minimum((scores * bins).astype(int), bins - 1)
     gaps = [abs(float((scores[place == b] - truth[place == b]).sum())) for b in range(bins)]
     return float(sum(gaps) / scores.size) if scores.size else float("nan")

@@ -215,5 +215,5 @@ def _feature(jobs: Sequence[Job], receipts: Sequence[tuple[Receipt, Receipt]]) -
     )
 
 
-def _checksums(values: Shaped[np.ndarray, "rows *stored"]) -> UInt32[np.ndarray, " rows"]:
+def _checksums(values: Shaped[np.ndarray, " rows *stored"]) -> UInt32[np.ndarray, " rows"]:
     return row_checksums(np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1))

@@ -38,8 +38,8 @@ class Contender:
 
     name: str
     through: Callable[
-        [Int64[np.ndarray, " n"], Shaped[np.ndarray, "n *stored"], Float32[np.ndarray, "n *shape"]],
-        tuple[Float32[np.ndarray, "n *shape"], int],
+        [Int64[np.ndarray, " n"], Shaped[np.ndarray, " n *stored"], Float32[np.ndarray, " n *shape"]],
+        tuple[Float32[np.ndarray, " n *shape"], int],
     ]
     scale: str | None = None
 
@@ -124,8 +124,8 @@ def _stored_there(other: Feature, match: Int64[np.ndarray, " n"], reader: RowRea
     meta = other.arrays[0].meta
 
     def read(
-        rows: Int64[np.ndarray, " n"], _stored: Shaped[np.ndarray, "n *stored"], _x: Float32[np.ndarray, "n *shape"]
-    ) -> tuple[Float32[np.ndarray, "n *shape"], int]:
+        rows: Int64[np.ndarray, " n"], _stored: Shaped[np.ndarray, " n *stored"], _x: Float32[np.ndarray, " n *shape"]
+    ) -> tuple[Float32[np.ndarray, " n *shape"], int]:
         stored = read_rows(reader, match[rows])
         return to_float32(stored, meta.spec.tier, other.scale), _bytes(stored, meta)
 
@@ -171,14 +171,14 @@ def _found(contender: Contender, moved: Distortion, bytes_a_row: float, compress
     )
 
 
-def _bytes(stored: Shaped[np.ndarray, "n *stored"], meta: ArrayMeta) -> int:
+def _bytes(stored: Shaped[np.ndarray, " n *stored"], meta: ArrayMeta) -> int:
     """Bytes of numbers that rows take in their store."""
     return stored.nbytes if meta.codec == "none" else sum(len(compress(row, meta.spec)) for row in _flat(stored))
 
 
 def _packed(
-    stored: Shaped[np.ndarray, "n *stored"], spec: FeatureSpec, scale: ChannelScale | None
-) -> tuple[Float32[np.ndarray, "n *shape"], int]:
+    stored: Shaped[np.ndarray, " n *stored"], spec: FeatureSpec, scale: ChannelScale | None
+) -> tuple[Float32[np.ndarray, " n *shape"], int]:
     """Rows after compression and back, and the bytes they took in between."""
     packed, back = [compress(row, spec) for row in _flat(stored)], np.empty_like(stored)
     for data, row in zip(packed, _flat(back), strict=True):
@@ -186,7 +186,7 @@ def _packed(
     return to_float32(back, spec.tier, scale), sum(map(len, packed))
 
 
-def _flat(stored: Shaped[np.ndarray, "n *stored"]) -> UInt8[np.ndarray, "n bytes"]:
+def _flat(stored: Shaped[np.ndarray, " n *stored"]) -> UInt8[np.ndarray, "n bytes"]:
     return stored.reshape(len(stored), -1).view(np.uint8)
 
 

@@ -126,11 +126,11 @@ class StoreFormat(Protocol):
     def part_number(self, name: str) -> int | None:
         """Which part a file of that name holds, whatever the array's shape; None if it is no part's name."""
 
-    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
+    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, " rows *stored"]) -> bytes:
         """The bytes of a part's file."""
 
     def pieces(
-        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, " rows *stored"], crcs: UInt32[np.ndarray, " rows"]
     ) -> list[Buffer]:
         """The same bytes in pieces that need not be joined, most of them the rows as they are.
 
@@ -139,7 +139,7 @@ class StoreFormat(Protocol):
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
-    ) -> tuple[Shaped[np.ndarray, "rows *stored"], UInt32[np.ndarray, " rows"]]:
+    ) -> tuple[Shaped[np.ndarray, " rows *stored"], UInt32[np.ndarray, " rows"]]:
         """The values of a part and the crc32c of every row, all checks made; DamageError if one fails."""
 
     def row_spans(self, meta: ArrayMeta, rows: int, size: int, pread: Pread) -> Int64[np.ndarray, "rows 2"]:
@@ -151,7 +151,7 @@ class StoreFormat(Protocol):
 
     def read_rows(
         self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
-    ) -> Shaped[np.ndarray, "n *stored"]:
+    ) -> Shaped[np.ndarray, " n *stored"]:
         """Rows of one part (ascending, counted from its first) through the format's own library.
 
         DamageError if the library cannot read them.
@@ -192,7 +192,7 @@ def row_checksums(rows: UInt8[np.ndarray, "rows bytes"]) -> UInt32[np.ndarray, "
     return np.fromiter((crc32c(row) for row in rows), np.uint32, len(rows))
 
 
-def row_bytes(values: Shaped[np.ndarray, "rows *stored"]) -> UInt8[np.ndarray, "rows bytes"]:
+def row_bytes(values: Shaped[np.ndarray, " rows *stored"]) -> UInt8[np.ndarray, "rows bytes"]:
     """C-contiguous rows as bytes; shares their memory."""
     return values.reshape(len(values), -1).view(np.uint8)
 

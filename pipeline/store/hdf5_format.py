@@ -78,13 +78,13 @@ class Hdf5Format:
         stem = name.removesuffix(".h5")
         return int(stem) if stem != name and PART_NAME.fullmatch(stem) else None
 
-    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
+    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, " rows *stored"]) -> bytes:
         """The bytes of one file."""
         whole = np.ascontiguousarray(values)
         return b"".join(self.pieces(meta, whole, row_checksums(row_bytes(whole))))
 
     def pieces(
-        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, " rows *stored"], crcs: UInt32[np.ndarray, " rows"]
     ) -> list[Buffer]:
         """What HDF5 makes of such a part, with the rows and their checksums put in their places."""
         rows: list[Buffer] = [*row_bytes(values), crcs.astype("<u4").view(np.uint8)]
@@ -92,7 +92,7 @@ class Hdf5Format:
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
-    ) -> tuple[Shaped[np.ndarray, "rows *stored"], UInt32[np.ndarray, " rows"]]:
+    ) -> tuple[Shaped[np.ndarray, " rows *stored"], UInt32[np.ndarray, " rows"]]:
         """The values of one file and the crc32c of every row; DamageError if a row is absent or damaged."""
         try:
             with open_h5(lambda at, n: data[at : at + n], len(data), _expected(meta, rows)) as datasets:
@@ -116,7 +116,7 @@ class Hdf5Format:
 
     def read_rows(
         self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
-    ) -> Shaped[np.ndarray, "n *stored"]:
+    ) -> Shaped[np.ndarray, " n *stored"]:
         """Rows of one file through h5py."""
         values = np.empty((len(rows), *meta.spec.stored_shape), meta.dtype)
         expected = _expected(meta, len(meta.part_range(part)))

@@ -75,7 +75,7 @@ class RowReader:
         """Which rows are there; all of them unless the reader was opened with ``allow_partial``."""
         return self._places.readable
 
-    def read_into(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, "n *stored"]) -> None:
+    def read_into(self, rows: Int64[np.ndarray, " n"], out: Shaped[np.ndarray, " n *stored"]) -> None:
         """Fill ``out`` with the numbers of ``rows``, in any order, repeats allowed.
 
         Args:

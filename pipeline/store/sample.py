@@ -48,7 +48,7 @@ class Feature:
         return RowReader(self.arrays, verify="always", only_rows=rows)
 
 
-def read_rows(reader: RowReader, rows: Int64[np.ndarray, " n"]) -> Shaped[np.ndarray, "n *stored"]:
+def read_rows(reader: RowReader, rows: Int64[np.ndarray, " n"]) -> Shaped[np.ndarray, " n *stored"]:
     """Rows as they are stored."""
     out = np.empty((len(rows), *reader.spec.stored_shape), reader.dtype)
     reader.read_into(rows, out)

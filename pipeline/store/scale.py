@@ -168,7 +168,7 @@ def refuse_leak(scale: ChannelScale, manifest: DatasetManifest, train: Iterable[
 
 def _float32(values: Float64[np.ndarray, " channels"]) -> tuple[float, ...]:
     with np.errstate(over="ignore"):
-        return tuple(map(float, values.astype(np.float32).tolist()))
+        return tuple(float(value) for value in values.astype(np.float32))
 
 
 def _add_rows(moments: Moments, array: ArrayRef, part: int, rows: list[int]) -> None:

@@ -81,8 +81,8 @@ def from_float32(
 
 
 def recode(
-    stored: Shaped[np.ndarray, "rows *stored"], source: Tier, target: Tier, scale: ChannelScale | None
-) -> Shaped[np.ndarray, "rows *recoded"]:
+    stored: Shaped[np.ndarray, " rows *stored"], source: Tier, target: Tier, scale: ChannelScale | None
+) -> Shaped[np.ndarray, " rows *recoded"]:
     """Stored rows in another tier; the same array if it is the same tier.
 
     Args:
@@ -111,14 +111,16 @@ def recode(
     return recoded
 
 
-def not_finite_rows(stored: Shaped[np.ndarray, "rows *stored"], tier: Tier) -> Bool[np.ndarray, " rows"]:
+def not_finite_rows(stored: Shaped[np.ndarray, " rows *stored"], tier: Tier) -> Bool[np.ndarray, " rows"]:
     """Which rows hold a NaN or an infinity."""
     numbers = token_scales(stored) if tier == "int8" else to_float32(stored, tier)
     finite: Bool[np.ndarray, " rows"] = np.isfinite(numbers).reshape(len(stored), -1).all(axis=1)
     return ~finite
 
 
-def _naming_the_row(error: StoreError, x: Float32[np.ndarray, "rows *shape"], scale: ChannelScale | None) -> StoreError:
+def _naming_the_row(
+    error: StoreError, x: Float32[np.ndarray, " rows *shape"], scale: ChannelScale | None
+) -> StoreError:
     """The same error with the first row that raises it alone."""
     for row, numbers in enumerate(x):
         try:
@@ -128,5 +130,5 @@ def _naming_the_row(error: StoreError, x: Float32[np.ndarray, "rows *shape"], sc
     return error
 
 
-def _first_row(bad: Bool[np.ndarray, "rows *shape"]) -> int:
+def _first_row(bad: Bool[np.ndarray, " rows *shape"]) -> int:
     return int(bad.reshape(len(bad), -1).any(axis=1).argmax())

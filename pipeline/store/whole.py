@@ -23,7 +23,7 @@ class WholePart(NamedTuple):
     """A proven part: its receipt, its rows as they are stored, and its table of frames with the bytes of its file."""
 
     receipt: Receipt
-    values: Shaped[np.ndarray, "rows *stored"]
+    values: Shaped[np.ndarray, " rows *stored"]
     frames: pa.Table | None
     frames_file: bytes | None
 
@@ -58,7 +58,7 @@ def located(error: StoreError, array: ArrayRef, part: int, row: int | None = Non
     return StoreError(f"{where}: {error.problem}", found=error.found, expected=error.expected, remedy=error.remedy)
 
 
-def _values(array: ArrayRef, part: int, receipt: Receipt, data: bytes) -> Shaped[np.ndarray, "rows *stored"]:
+def _values(array: ArrayRef, part: int, receipt: Receipt, data: bytes) -> Shaped[np.ndarray, " rows *stored"]:
     try:
         values, crcs = array.format.decode(array.meta, receipt.rows, data)
     except DamageError as error:

@@ -28,7 +28,7 @@ def commit_part(
     store: FeatureStore,
     plan: ArrayPlan,
     part: int,
-    values: Shaped[np.ndarray, "rows *stored"],
+    values: Shaped[np.ndarray, " rows *stored"],
     *,
     frames: pa.Table | None = None,
     info: Mapping[str, JsonValue] | None = None,

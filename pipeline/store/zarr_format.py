@@ -71,13 +71,13 @@ class ZarrFormat:
         match = _PART_FILE.fullmatch(name)
         return int(match.group(1)) if match else None
 
-    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"]) -> bytes:
+    def encode(self, meta: ArrayMeta, values: Shaped[np.ndarray, " rows *stored"]) -> bytes:
         """The bytes of one shard."""
         whole = np.ascontiguousarray(values)
         return b"".join(self.pieces(meta, whole, row_checksums(row_bytes(whole))))
 
     def pieces(
-        self, meta: ArrayMeta, values: Shaped[np.ndarray, "rows *stored"], crcs: UInt32[np.ndarray, " rows"]
+        self, meta: ArrayMeta, values: Shaped[np.ndarray, " rows *stored"], crcs: UInt32[np.ndarray, " rows"]
     ) -> list[Buffer]:
         """Row and checksum in turns, the index, its checksum."""
         rows: list[Buffer] = list(row_bytes(values))
@@ -94,7 +94,7 @@ class ZarrFormat:
 
     def decode(
         self, meta: ArrayMeta, rows: int, data: bytes
-    ) -> tuple[Shaped[np.ndarray, "rows *stored"], UInt32[np.ndarray, " rows"]]:
+    ) -> tuple[Shaped[np.ndarray, " rows *stored"], UInt32[np.ndarray, " rows"]]:
         """The values of one shard and the crc32c of every row; DamageError if a row is absent or damaged."""
         spans = self.row_spans(meta, rows, len(data), lambda offset, size: data[offset : offset + size])
         values, view = np.empty((rows, meta.spec.row_bytes), np.uint8), np.frombuffer(data, np.uint8)
@@ -130,14 +130,14 @@ class ZarrFormat:
 
     def read_rows(
         self, meta: ArrayMeta, folder: Path, part: int, rows: Int64[np.ndarray, " n"]
-    ) -> Shaped[np.ndarray, "n *stored"]:
+    ) -> Shaped[np.ndarray, " n *stored"]:
         """Rows of one shard through zarr-python, which must not fill in what is missing."""
         import zarr
 
         try:
             with zarr.config.set({"array.read_missing_chunks": False}):
                 array = zarr.open_array(folder, mode="r", zarr_format=3)
-                found: Shaped[np.ndarray, "n *stored"] = array.oindex[rows + part * meta.part_rows]
+                found: Shaped[np.ndarray, " n *stored"] = array.oindex[rows + part * meta.part_rows]
         except Exception as error:  # zarr raises bare RuntimeError, ValueError and its own for damage
             raise DamageError(f"zarr-python cannot read it ({type(error).__name__}: {error})") from error
         return found

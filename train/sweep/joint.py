@@ -50,7 +50,7 @@ class JointAdamW:
         """The parameters that take the step."""
         return self._weights.places.keys()
 
-    def step(self, gradients: Mapping[str, Float[Tensor, "n *shape"]], step: int, live: Sequence[int]) -> None:
+    def step(self, gradients: Mapping[str, Float[Tensor, " n *shape"]], step: int, live: Sequence[int]) -> None:
         """Clip and step the heads numbered ``live``; the others keep their weights and moments."""
         rows = torch.cat([gradients[name].flatten(1) for name in self._weights.places], dim=1)  # (n, p)
         norms = torch.linalg.vector_norm(rows, dim=1)  # (n,)

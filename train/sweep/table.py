@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -31,7 +30,7 @@ class Table:
         rows = [torch.cat([values.detach().flatten() for values in head.values()]) for head in heads]
         return cls(torch.stack(rows), places)
 
-    def stacked(self, name: str) -> Float[Tensor, "n *shape"]:
+    def stacked(self, name: str) -> Float[Tensor, " n *shape"]:
         """The tensors of all heads."""
         start, stop, shape = self.places[name]
         return self.rows[:, start:stop].view(len(self.rows), *shape)
@@ -39,7 +38,7 @@ class Table:
     def own(self, number: int, name: str) -> Tensor:
         """The tensor of one head."""
         start, stop, shape = self.places[name]
-        return cast(Tensor, self.rows[number, start:stop].view(shape))
+        return self.rows[number, start:stop].view(shape)
 
     def columns(self, names: Sequence[str]) -> slice:
         """The columns of names that stand next to each other."""

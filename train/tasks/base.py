@@ -16,7 +16,7 @@ from ..loader import Batch, Field
 from ..objectives.terms import Term
 from ..sources import Source
 
-type Arrays = dict[str, Shaped[np.ndarray, "b *shape"]]
+type Arrays = dict[str, Shaped[np.ndarray, " b *shape"]]
 """What one batch of a validation leaves behind, by name; the first axis is the example."""
 
 

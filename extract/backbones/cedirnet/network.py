@@ -31,6 +31,9 @@ GROUPS = 32  # of the normalisations, at the published widths
 class CeDiRNetDetector(nn.Module):
     """RGB in [0, 1] to six raw maps of the same size."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, shape: DetectorShape) -> None:
         super().__init__()
         self.shape = shape

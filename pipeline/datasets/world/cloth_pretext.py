@@ -88,13 +88,14 @@ class ClothSampler:
         rng = np.random.default_rng([self.seed, step, 1])
         rows = self.scenes.rows(rng, step, size, shuffle=augment)
         facts = {name: values[rows] for name, values in self.scenes.facts.items()}
-        pixels, shares = self.scenes.pixels(rows), facts["shares"].astype(np.float32) / 255
+        pictures = self.scenes.pixels(rows)
         text = rng.integers(len(self.ids) if augment else 1, size=size)
         given = rng.random((size, 1)) < (0.5 if augment else 1.0)
         if augment:
-            pixels = relight(rng, pixels)
+            pictures = relight(rng, pictures)
         tensor = torch.from_numpy
-        pixels, shares, corners = tensor(pixels.astype(np.float32)), tensor(shares), tensor(facts["corners"])
+        pixels, corners = tensor(pictures.astype(np.float32)), tensor(facts["corners"])
+        shares = tensor(facts["shares"].astype(np.float32) / 255)
         still = torch.ones(size, dtype=torch.bool)
         if augment:
             matrix = _moves(rng, size)

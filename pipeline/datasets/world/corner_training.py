@@ -70,7 +70,7 @@ def train_detector(detector: nn.Module, views: Views, config: CornerConfig) -> l
         batch = sample(views, np.random.default_rng([config.seed, step]), size=BATCH)
         targets = corner_targets(batch.corners, batch.inward, batch.visible, _size(batch.images))
         loss = sum(corner_loss(detector(batch.images), targets).values(), torch.zeros(()))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(others, 1.0)
         for optimiser in optimisers:
             optimiser.param_groups[0]["lr"] = optimiser.defaults["lr"] * _schedule(step, config.steps)

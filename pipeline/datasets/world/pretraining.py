@@ -69,7 +69,7 @@ def run_pretraining(
         model.train()
         terms = losses(step)
         optimiser.zero_grad(set_to_none=True)
-        sum(terms.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+        sum(terms.values(), torch.zeros(())).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
