@@ -1,8 +1,10 @@
 """The main job, small: world, extract, train, eval in this process, by the command a newcomer types."""
 
+import io
 import json
 import shutil
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +22,27 @@ SMALL = ["--episodes", "6", "--frames", "12", "--steps", "6"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "out"
+def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a first demo says it made; the other tests go on from there."""
+    return ask(["demo", "--out", str(tmp_path_factory.mktemp("demo") / "out"), *SMALL])[0]
 
 
-def ask(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
-    with warnings.catch_warnings():
+@pytest.fixture(scope="module")
+def demo(answer: dict[str, Any]) -> Path:
+    return Path(answer["store"]).parent
+
+
+def ask(arguments: list[str]) -> tuple[dict[str, Any], str]:
+    """What a command answers in JSON, and what it says beside it."""
+    out, err = io.StringIO(), io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err):
         warnings.simplefilter("ignore")  # LeRobot's dependencies warn while they are imported
         code = run([*arguments, "--json"])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    answer: dict[str, Any] = json.loads(said.out)
-    return answer, said.err
+    assert code == 0, err.getvalue()
+    return json.loads(out.getvalue()), err.getvalue()
 
 
-def test_the_demo_goes_from_nothing_to_numbers_and_pictures(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer, _ = ask(["demo", "--out", str(demo), *SMALL], capsys)
+def test_the_demo_goes_from_nothing_to_numbers_and_pictures(answer: dict[str, Any]) -> None:
     assert list(answer["seconds"]) == ["world", "extract", "train", "eval"]
     for scores in (answer["metrics"], *(answer["controls"][c] for c in ("centre_prior", "linear_probe"))):
         assert {"f025", "precision", "recall", "hit_rate", "pixel_error"} <= set(scores)
@@ -58,9 +65,9 @@ def test_the_demo_goes_from_nothing_to_numbers_and_pictures(demo: Path, capsys: 
 
 
 @pytest.mark.slow
-def test_a_second_demo_reuses_world_and_store(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_demo_reuses_world_and_store(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (demo / "store").rglob("*") if path.is_file()}
-    answer, said = ask(["demo", "--out", str(demo), *SMALL], capsys)
+    answer, said = ask(["demo", "--out", str(demo), *SMALL])
     assert "reusing the data set" in said
     assert "nothing to extract" in said
     assert Path(answer["run"]).name == "001"
@@ -72,8 +79,8 @@ def test_a_demo_of_another_size_is_refused(demo: Path, capsys: pytest.CaptureFix
     assert "another size" in capsys.readouterr().err
 
 
-def test_every_command_names_what_the_store_holds(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer, _ = ask(["store", "ls", str(demo / "store")], capsys)
+def test_every_command_names_what_the_store_holds(demo: Path) -> None:
+    answer, _ = ask(["store", "ls", str(demo / "store")])
     assert len(answer["features"]) == 2
 
 

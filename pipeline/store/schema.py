@@ -18,7 +18,7 @@ def refuse_other_schema(place: Place | str, data: bytes) -> None:
         said = json.loads(data)
         kind, version, needs = said["kind"], said["schema"], str(said["needs"])[:32]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StoreCorrupt(f"{place}/vtt.json is damaged", expected=SCHEMA_TEXT.strip()) from error
+        raise _damaged(place, data) from error
     if kind == _KIND and type(version) is int and version > SCHEMA:
         raise StoreError(
             f"{place} was written by a newer release",
@@ -27,4 +27,13 @@ def refuse_other_schema(place: Place | str, data: bytes) -> None:
             remedy=f"needs visual-thought >= {needs}",
         )
     if data != SCHEMA_TEXT.encode():
-        raise StoreCorrupt(f"{place}/vtt.json is damaged", found=said, expected=SCHEMA_TEXT.strip())
+        raise _damaged(place, data)
+
+
+def _damaged(place: Place | str, data: bytes) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{place}/vtt.json is damaged",
+        found=repr(data[:80].decode(errors="replace")),
+        expected=SCHEMA_TEXT.strip(),
+        remedy=f"`vtt store repair {place}` writes it again",
+    )

@@ -14,9 +14,8 @@ from .format import DamageError
 from .frames import FRAMES_SCHEMA
 from .index import from_parquet
 from .layout import part_name
+from .places import REPAIR
 from .receipt import Receipt, read_receipt
-
-_REPAIR = "find all damage with `vtt store verify --full`, then `vtt store repair`"
 
 
 class WholePart(NamedTuple):
@@ -39,7 +38,7 @@ def read_part(array: ArrayRef, part: int) -> WholePart:
     path, rows = array.part_path(part), array.meta.part_range(part)
     said = (receipt.index_id, receipt.feature, receipt.row_start, receipt.row_stop)
     if said != (array.index_id, array.key, rows.start, rows.stop):
-        raise StoreCorrupt(f"the receipt of {path} is of another part", found=list(said), remedy=_REPAIR)
+        raise StoreCorrupt(f"the receipt of {path} is of another part", found=list(said), remedy=REPAIR)
     data = read_file(array.layout.root, path, limit=receipt.bytes)
     found = hashlib.sha256(data).hexdigest()
     if found != receipt.sha256:
@@ -47,7 +46,7 @@ def read_part(array: ArrayRef, part: int) -> WholePart:
             f"part {part_name(part)} of {array.key}, {path}, is not the one its receipt describes",
             found=f"sha256 {found}",
             expected=receipt.sha256,
-            remedy=_REPAIR,
+            remedy=REPAIR,
         )
     return WholePart(receipt, _values(array, part, receipt, data), *_frames(array, part, receipt))
 
@@ -62,9 +61,9 @@ def _values(array: ArrayRef, part: int, receipt: Receipt, data: bytes) -> Shaped
     try:
         values, crcs = array.format.decode(array.meta, receipt.rows, data)
     except DamageError as error:
-        raise StoreCorrupt(f"{array.part_path(part)} is damaged", found=error, remedy=_REPAIR) from error
+        raise StoreCorrupt(f"{array.part_path(part)} is damaged", found=error, remedy=REPAIR) from error
     if (crcs != receipt.row_checksums).any():
-        raise StoreCorrupt(f"{array.part_path(part)} holds other rows than its receipt describes", remedy=_REPAIR)
+        raise StoreCorrupt(f"{array.part_path(part)} holds other rows than its receipt describes", remedy=REPAIR)
     return values
 
 
@@ -76,6 +75,6 @@ def _frames(array: ArrayRef, part: int, receipt: Receipt) -> tuple[pa.Table | No
     found = hashlib.sha256(data).hexdigest()
     if found != receipt.frames_sha256:
         raise StoreCorrupt(
-            f"{path} is not the table its receipt names", found=found, expected=receipt.frames_sha256, remedy=_REPAIR
+            f"{path} is not the table its receipt names", found=found, expected=receipt.frames_sha256, remedy=REPAIR
         )
     return from_parquet(path, data, FRAMES_SCHEMA), data

@@ -192,7 +192,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Whatever came before, a repair and an extraction finish it."""
         try:
             if self.rows:
-                FeatureStore.create(self.path)
+                if not self.damaged:  # it may have died before there was a store to repair
+                    FeatureStore.create(self.path)
                 repair(self.path)
                 for plan in self.plans():
                     for part in plan.missing:

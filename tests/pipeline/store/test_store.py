@@ -9,6 +9,7 @@ import torch
 from visual_thought.pipeline.errors import ConfigError, StoreCorrupt, StoreError, StoreMismatch
 from visual_thought.pipeline.store import FeatureStore, plan_array
 from visual_thought.pipeline.store.index import to_parquet
+from visual_thought.pipeline.store.repair import repair
 
 from .toys import (
     a_spec,
@@ -56,11 +57,14 @@ def test_a_newer_schema_is_refused_and_says_what_it_needs(tmp_path):
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"{", b'{"kind": "other", "schema": 9, "needs": "1"}', b"\xff"])
-def test_another_schema_file_is_refused(tmp_path, text):
+def test_another_schema_file_is_refused_until_the_store_is_repaired(tmp_path, text):
     store = FeatureStore.create(tmp_path / "store")
     overwrite(store.layout.schema_file, text)
-    with pytest.raises(StoreCorrupt, match="damaged"):
-        FeatureStore.open(store.path)
+    for enter in (FeatureStore.open, FeatureStore.create):
+        with pytest.raises(StoreCorrupt, match=rf"damaged[\s\S]*vtt store repair {store.path}"):
+            enter(store.path)
+    assert repair(store.path).ok
+    FeatureStore.open(store.path)
 
 
 def test_every_flipped_bit_of_the_schema_file_is_refused(tmp_path):
