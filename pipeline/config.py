@@ -8,6 +8,7 @@ Every problem is a :class:`ConfigError` that names the dotted key.
 
 import copy
 import difflib
+import math
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -101,6 +102,22 @@ def to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def refuse_outside(section: str, config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """ConfigError for the first field that is not a number between the two of its range, both included.
+
+    Args:
+        section: where the fields stand, for the message (``decoder``; empty for the top).
+        config: what has the fields; a tuple is looked at number by number.
+        ranges: least and most of each.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        if not all(least <= number <= most for number in (value if isinstance(value, tuple) else (value,))):
+            problem = "too small" if most == math.inf else "out of range"
+            expected = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+            raise ConfigError(f"{_join(section, name)} is {problem}", found=value, expected=expected)
+
+
 def nearest(name: str, known: Sequence[str]) -> str | None:
     """The known name that was probably meant, or None."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -139,7 +156,12 @@ def _dataclass[Config](cls: type[Config], value: Any, key: str, source: str) -> 
             expected=[f"`{_join(key, name)}`: {_type_name(hints[name])}" for name in missing],
             remedy=f"add {_join(key, missing[0])}",
         )
-    return cls(**{name: _value(hints[name], item, _join(key, name), source) for name, item in value.items()})
+    values = {name: _value(hints[name], item, _join(key, name), source) for name, item in value.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:  # its own check, which does not know where the data came from
+        problem = f"{source}: {error.problem}"
+        raise ConfigError(problem, found=error.found, expected=error.expected, remedy=error.remedy) from None
 
 
 def _value(kind: Any, value: Any, key: str, source: str) -> Any:

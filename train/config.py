@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from ..pipeline.config import apply_overrides, build, load_yaml
+from ..pipeline.config import apply_overrides, build, load_yaml, refuse_outside
 from ..pipeline.errors import ConfigError
 from ..pipeline.place import Place
 
@@ -35,6 +36,10 @@ class DecoderConfig:
     ffn_gate: bool = False
     """Zero-initialised tanh gate on the feed-forward branch."""
 
+    def __post_init__(self) -> None:
+        counts = {"dim": (0, inf), "num_layers": (1, inf), "num_queries": (0, inf), "num_heads": (1, inf)}
+        refuse_outside("decoder", self, counts | {"ffn_ratio": (0, inf), "dropout": (0, 1)})
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -49,6 +54,11 @@ class OptimizerConfig:
     grad_clip_norm: float = 1.0
     """Largest gradient norm, per contender; 0 clips nothing."""
 
+    def __post_init__(self) -> None:
+        refuse_outside("optimizer", self, {"lr": (0, inf), "weight_decay": (0, inf), "grad_clip_norm": (0, inf)})
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError("optimizer.betas are no decays", found=self.betas, expected="0 <= beta < 1, both")
+
 
 @dataclass(frozen=True)
 class SchedulerConfig:
@@ -60,6 +70,9 @@ class SchedulerConfig:
     """Steps in which the rate rises linearly to its peak."""
     final_ratio: float = 0.0
     """Where the cosine ends, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        refuse_outside("scheduler", self, {"warmup_steps": (0, inf), "final_ratio": (0, 1)})
 
 
 @dataclass(frozen=True)
@@ -100,9 +113,8 @@ class LoaderConfig:
         return self.allow_partial or self.allow_nan
 
     def __post_init__(self) -> None:
-        for name in ("threads", "depth", "window_parts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"loader.{name} is too small", found=getattr(self, name), expected="at least 1")
+        counts = dict.fromkeys(("threads", "depth", "window_parts"), (1, inf))
+        refuse_outside("loader", self, counts | {"memory_share": (0, 1)})
 
 
 @dataclass(frozen=True)
@@ -203,9 +215,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch_size": 1, "eval_freq": 1, "log_freq": 1, "keep_last": 1, "eval_batch_size": 1}
         least |= {"accumulate": 1, "early_stop": 0, "save_freq": 0, "eval_train_rows": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} is too small", found=getattr(self, name), expected=f"at least {low}")
+        refuse_outside("", self, {name: (low, inf) for name, low in least.items()})
         if self.accumulate > self.batch_size:
             raise ConfigError(
                 "accumulate cuts a step into more micro-batches than it has examples",

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from tqdm import tqdm
 
 from ..pipeline.errors import Interrupted
-from ..pipeline.interrupt import Stop, stop_on_signals
+from ..pipeline.interrupt import Stop
 from . import checkpoint
 from .best import better
 from .checkpoint import HEAD
@@ -30,8 +30,8 @@ from .step import backward, update
 from .tasks.base import Observation, Task
 
 
-def run_steps(run: Run, start: int) -> None:
-    """Train from step ``start`` to the end, validating and saving on the way.
+def run_steps(run: Run, start: int, stop: Stop) -> None:
+    """Train from step ``start`` to the end, or until ``stop`` says so, validating and saving on the way.
 
     Raises:
         Interrupted: a signal asked to stop; a checkpoint of the last whole step is in place.
@@ -40,7 +40,6 @@ def run_steps(run: Run, start: int) -> None:
     config = run.config
     with (
         own_randomness(),
-        stop_on_signals() as stop,
         open_train_loader(run, range(start, config.steps)) as loader,
         tqdm(total=config.steps, initial=start, unit="step", disable=not (config.progress and run.team.main)) as bar,
     ):
@@ -96,6 +95,7 @@ def _keep(run: Run, done: int, stop: Stop) -> bool:
         run.journal.note(done, f"stopped early: {config.early_stop} validations of the head without a better one")
     if judged or wanted or stopped:
         save(run, done)
+        let_go(run)
     if stopped and not ended:
         run.team.wait()  # who ends first makes a launcher end the others, and the main process may still be saving
         raise Interrupted(
@@ -177,7 +177,7 @@ def note_best(run: Run, racer: Racer, done: int, values: Mapping[str, float]) ->
 
 
 def save(run: Run, done: int) -> None:
-    """Write a checkpoint of everybody, and let go of those that need not be kept."""
+    """Write a checkpoint of everybody."""
     if not run.team.main:
         return
     checkpoint.write_checkpoint(
@@ -189,6 +189,12 @@ def save(run: Run, done: int) -> None:
         best=bests_of(run.racers),
         config=run.described,
     )
+
+
+def let_go(run: Run) -> None:
+    """Remove the checkpoints that need not be kept."""
+    if not run.team.main:
+        return
     freq = run.config.save_freq
     checkpoint.prune(run.out, run.config.keep_last, lambda step: bool(freq) and step % freq == 0)
 

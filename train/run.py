@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int
 
 from ..pipeline import registry
-from ..pipeline.errors import ConfigError, ManifestError
+from ..pipeline.errors import ConfigError, Interrupted, ManifestError
+from ..pipeline.interrupt import Stop, stop_on_signals
 from ..pipeline.machine import available_memory
 from ..pipeline.manifest import DatasetManifest, assign_splits
 from . import checkpoint
@@ -50,11 +51,11 @@ def train(config: TrainConfig) -> Checkpoint:
         VisualThoughtError: the loss is no longer finite.
     """
     team = join(config.device)
-    with team.together():
-        return _train(config, team)
+    with team.together(), stop_on_signals() as stop:
+        return _train(config, team, stop)
 
 
-def _train(config: TrainConfig, team: Team) -> Checkpoint:
+def _train(config: TrainConfig, team: Team, stop: Stop) -> Checkpoint:
     earlier = earlier_run(config)
     _refuse_small_steps(config, team)
     with open_inputs(config, earlier) as inputs:
@@ -63,8 +64,9 @@ def _train(config: TrainConfig, team: Team) -> Checkpoint:
         examples = task.examples(inputs.manifest, inputs.indexes)
         splits = split_examples(inputs.manifest, examples, config)
         device = team.device or pick_device(config.device)
-        data = gather(task, inputs, examples, splits, device, here=team.here)
+        data = gather(task, inputs, examples, splits, device, here=team.here, stop=stop)
         task.prepare(data.sources, examples, splits["train"])
+        refuse_to_start(stop)
         racers = build_racers(task, device)
         record = describe_run(config, inputs, examples, splits, device=device, processes=team.count)
         team.wait()  # until all have seen the run folder as it was
@@ -76,7 +78,7 @@ def _train(config: TrainConfig, team: Team) -> Checkpoint:
             run = Run(config, task, racers, data, journal, device, summary(record), team)
             with carded(config.out) if team.main else nullcontext():
                 if not out_of_patience(run, start):
-                    run_steps(run, start)
+                    run_steps(run, start, stop)
     done = finished(config.out, bests_of(racers), task.best_by) if team.main else None
     return cast(Checkpoint, team.share(done))
 
@@ -91,6 +93,12 @@ def open_journal(config: TrainConfig, start: int, described: Mapping[str, Any], 
     if config.wandb.enable:
         boards.append(Guarded("W&B", lambda: Wandb(config.out, config.wandb, described)))
     return Journal(config.out, start=start, boards=boards)
+
+
+def refuse_to_start(stop: Stop | None) -> None:
+    """Interrupted if a signal came before the first step."""
+    if stop:
+        raise Interrupted(f"stopped by {stop.signal} before the next step", remedy="run the same command with --resume")
 
 
 def _refuse_small_steps(config: TrainConfig, team: Team) -> None:
@@ -190,8 +198,13 @@ def gather(
     device: torch.device,
     *,
     here: int = 1,
+    stop: Stop | None = None,
 ) -> Data:
-    """Where the rows of the train and val examples come from, in memory if they fit ``here`` times."""
+    """Where the rows of the train and val examples come from, in memory if they fit ``here`` times.
+
+    Raises:
+        Interrupted: a signal asked to stop while they were read into memory.
+    """
     used = np.concatenate([splits["train"], splits["val"]])
     train_fields, eval_fields = (task.fields(examples, seed) for seed in (task.config.reading_seed, EVALUATION_SEED))
     read = [*train_fields.values(), *eval_fields.values()]
@@ -203,7 +216,7 @@ def gather(
     free = Free(available_memory() // here, device, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0)
     return Data(
         examples=examples,
-        sources=open_sources(readers, wanted, task.config.loader, free),
+        sources=open_sources(readers, wanted, task.config.loader, free, between=lambda: refuse_to_start(stop)),
         train_fields=train_fields,
         eval_fields=eval_fields,
         splits=splits,

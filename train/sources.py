@@ -1,6 +1,6 @@
 """Where feature rows come from: the store's files, or memory filled from them once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,12 +64,16 @@ class MemorySource:
     Args:
         source: where they are read from.
         rows: global row numbers, repeats allowed.
+        between: called between two reads; it may raise.
     """
 
-    def __init__(self, source: Source, rows: Int[np.ndarray, " n"]) -> None:
+    def __init__(
+        self, source: Source, rows: Int[np.ndarray, " n"], between: Callable[[], object] = lambda: None
+    ) -> None:
         self.spec, self.channel_scale, self._rows = source.spec, source.channel_scale, np.unique(rows)
         self._values = np.empty((len(self._rows), *self.spec.stored_shape), stored_dtype(self.spec))
         for start in range(0, len(self._rows), LOAD_ROWS):
+            between()
             part = slice(start, start + LOAD_ROWS)
             source.fill(self._rows[part], self._values[part])
 
@@ -88,14 +92,22 @@ class DeviceSource:
         source: where they are read from.
         rows: global row numbers, repeats allowed.
         device: where they go.
+        between: called between two reads; it may raise.
     """
 
-    def __init__(self, source: Source, rows: Int[np.ndarray, " n"], device: torch.device) -> None:
+    def __init__(
+        self,
+        source: Source,
+        rows: Int[np.ndarray, " n"],
+        device: torch.device,
+        between: Callable[[], object] = lambda: None,
+    ) -> None:
         self.spec, self.channel_scale, self._rows = source.spec, source.channel_scale, np.unique(rows)
         shape, kind = (len(self._rows), *self.spec.stored_shape), torch.from_numpy(np.empty(0, stored_dtype(self.spec)))
         self._values = torch.empty(shape, dtype=kind.dtype, device=device)
         staging = np.empty((min(LOAD_ROWS, len(self._rows)), *self.spec.stored_shape), stored_dtype(self.spec))
         for start in range(0, len(self._rows), LOAD_ROWS):
+            between()
             wanted = self._rows[start : start + LOAD_ROWS]
             source.fill(wanted, staging[: len(wanted)])
             self._values[start : start + len(wanted)].copy_(torch.from_numpy(staging[: len(wanted)]))
@@ -132,7 +144,12 @@ class Free:
 
 
 def open_sources(
-    readers: Mapping[str, RowReader], rows: Mapping[str, Int[np.ndarray, " n"]], config: LoaderConfig, free: Free
+    readers: Mapping[str, RowReader],
+    rows: Mapping[str, Int[np.ndarray, " n"]],
+    config: LoaderConfig,
+    free: Free,
+    *,
+    between: Callable[[], object] = lambda: None,
 ) -> dict[str, Source]:
     """One source a feature: on the device, in memory or on disk as the config says.
 
@@ -141,6 +158,7 @@ def open_sources(
         rows: every global row the run will ask for, by the same names.
         config: residency and share of memory.
         free: memory free now.
+        between: called between two reads while memory is filled; it may raise.
 
     Raises:
         ConfigError: ``ram`` or ``gpu`` is asked for and does not fit, or there is no GPU.
@@ -149,8 +167,10 @@ def open_sources(
     needed = sum(len(np.unique(rows[name])) * reader.spec.row_bytes for name, reader in readers.items())
     place = _residency(config, needed, free)
     if place == "gpu":
-        return {name: DeviceSource(source, rows[name], free.device) for name, source in disk.items()}
-    return {name: MemorySource(source, rows[name]) for name, source in disk.items()} if place == "ram" else disk
+        return {name: DeviceSource(source, rows[name], free.device, between) for name, source in disk.items()}
+    return (
+        {name: MemorySource(source, rows[name], between) for name, source in disk.items()} if place == "ram" else disk
+    )
 
 
 def _residency(config: LoaderConfig, needed: int, free: Free) -> str:

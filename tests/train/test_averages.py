@@ -11,6 +11,7 @@ from visual_thought.pipeline.errors import ConfigError
 from visual_thought.train.averages import average_of, decay_at, follow
 from visual_thought.train.loaded import load_run
 from visual_thought.train.run import train
+from visual_thought.train.tasks.ground import GroundTask
 
 OPTIONS = {"ema_decay": 0.8, "controls": ["linear_probe"], "keep_last": 9, "save_freq": 1}
 
@@ -52,6 +53,22 @@ def test_what_a_run_loads_is_the_average_of_the_weights_that_took_the_steps(aver
         torch.testing.assert_close(loaded[name], decay * before[name] + (1 - decay) * value)
         assert torch.equal(loaded[name], after[name])
     assert any(not torch.equal(value, after[name]) for name, value in weights.items())
+
+
+def test_what_is_validated_is_the_average(toys_once, tmp_path, monkeypatch):
+    judged, observe = {}, GroundTask.observe
+
+    def watched(task, model, batch):
+        judged[type(model).__name__] = {name: value.clone() for name, value in model.state_dict().items()}
+        return observe(task, model, batch)
+
+    monkeypatch.setattr(GroundTask, "observe", watched)
+    done = train(config_for(toys_once, str(tmp_path / "run"), **OPTIONS))
+    loaded = load_run(done.run_dir, "last").model
+    stepped = load_file(done.run_dir / "last" / "training_state" / "weights" / "head.safetensors")
+    found = judged[type(loaded).__name__]
+    assert all(torch.equal(found[name], value) for name, value in loaded.state_dict().items())
+    assert any(not torch.equal(found[name], value) for name, value in stepped.items())
 
 
 def test_an_averaged_run_resumes_to_the_same_bits(toys_once, averaged, tmp_path):

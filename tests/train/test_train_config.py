@@ -84,6 +84,14 @@ def test_a_recipe_may_be_a_file(tmp_path):
         ("compile=fast", "`compile` has the wrong type"),
         ("wandb.mode=onlin", "online, offline, disabled"),
         ("loader.window_parts=0", "loader.window_parts is too small"),
+        ("loader.memory_share=1.5", "loader.memory_share is out of range"),
+        ("optimizer.lr=-1", "optimizer.lr is too small"),
+        ("optimizer.lr=.nan", "optimizer.lr is too small"),
+        ("optimizer.betas=[0.9, 1.0]", "optimizer.betas are no decays"),
+        ("scheduler.warmup_steps=-3", "scheduler.warmup_steps is too small"),
+        ("decoder.dropout=1.5", "decoder.dropout is out of range"),
+        ("decoder.num_layers=0", "decoder.num_layers is too small"),
+        ("decoder.num_heads=0", "decoder.num_heads is too small"),
     ],
 )
 def test_an_override_that_cannot_be_meant_is_refused(override, said):
@@ -107,3 +115,19 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ConfigError, match="no head 'gruond'") as error:
         registry.load("head", "gruond")
     assert "did you mean 'ground'?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (GroundingHeadConfig, "candidates", 0),
+        (GroundingHeadConfig, "num_heads", -1),
+        (GroundingHeadConfig, "dropout", 2),
+        (GroundingObjectiveConfig, "hard_negatives", -1),
+        (GroundingObjectiveConfig, "positive_weight", -2),
+        (GroundingObjectiveConfig, "teacher_forcing", 5),
+    ],
+)
+def test_a_number_of_the_grounding_task_that_cannot_be_meant_is_refused(section, key, value):
+    with pytest.raises(ConfigError, match=rf"{key} is (too small|out of range)[\s\S]*found: +{value}"):
+        build(section, {key: value}, source="the test")

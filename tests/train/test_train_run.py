@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,9 @@ from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.journal import read_journal
 from visual_thought.train.loaded import load_run
 from visual_thought.train.run import train
+from visual_thought.train.sources import DiskSource
+from visual_thought.train.step import backward
+from visual_thought.train.tasks.ground import GroundTask
 
 
 def weights(run_dir: Path, checkpoint: str = "last") -> dict[str, bytes]:
@@ -149,6 +153,29 @@ def test_a_terminated_run_resumes_to_the_same_bits(toys_once, tmp_path, step):
     assert resumed.metrics == whole.metrics
 
 
+@pytest.mark.parametrize("residency", ["ram", "disk"])
+def test_a_signal_before_the_first_step_ends_resumably_with_nothing_half_written(
+    toys_once, finished, tmp_path, monkeypatch, residency
+):
+    places = {"ram": (DiskSource, "fill"), "disk": (GroundTask, "prepare")}
+    config = config_for(toys_once, str(tmp_path / "run"), loader={"residency": residency})
+    before, (owner, name) = signal.getsignal(signal.SIGTERM), places[residency]
+    act = getattr(owner, name)
+
+    def struck(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return act(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, struck)
+        with pytest.raises(Interrupted, match="SIGTERM") as stopped:
+            train(config)
+    assert stopped.value.exit_code == 75
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not config.out.exists()
+    assert weights(train(replace(config, resume=True)).run_dir) == weights(finished.run_dir)
+
+
 def test_a_torn_last_checkpoint_falls_back_to_the_newest_whole_one_and_says_so(toys_once, finished, tmp_path):
     run = shutil.copytree(finished.run_dir, tmp_path / "run", symlinks=True)
     file = (run / "last").resolve() / "training_state" / "head.safetensors"
@@ -237,7 +264,14 @@ def test_a_run_without_refinement_never_reads_r(toys):
     assert "refine" not in done.metrics["head"]
 
 
-def test_a_constant_learning_rate_too_high_ends_with_the_examples_it_ended_on(toys):
+def test_a_constant_learning_rate_too_high_ends_with_the_examples_it_ended_on(toys, monkeypatch):
+    ended_on = {}
+
+    def watched(run, racer, batch, step):
+        ended_on.update({name: values.clone() for name, values in batch.items()})
+        return backward(run, racer, batch, step)
+
+    monkeypatch.setattr("visual_thought.train.loop.backward", watched)
     with pytest.raises(VisualThoughtError, match="not a finite number") as error:
         train(config_for(toys, optimizer={"lr": 1e30}, controls=[]))
     path = next((toys / "run").glob("nonfinite-*.json"))
@@ -245,8 +279,10 @@ def test_a_constant_learning_rate_too_high_ends_with_the_examples_it_ended_on(to
     said = json.loads(path.read_text())
     assert len(said["examples"]) == 16
     store = FeatureStore.open(said["store"])
-    for feature in said["features"].values():
-        assert torch.isfinite(store.read(feature["key"], feature["rows"])).all()
+    for name, feature in said["features"].items():
+        values = store.read(feature["key"], feature["rows"])
+        assert torch.isfinite(values).all()
+        assert torch.equal(values.float(), ended_on[name])
     index = store.index(said["features"]["z"]["key"]).take(said["features"]["z"]["rows"]).to_pylist()
     assert [{name: row[name] for name in said["examples"][0]} for row in index] == said["examples"]
 
@@ -344,8 +380,16 @@ def test_a_recipe_that_cannot_be_meant_is_refused_before_anything_is_written(toy
     assert not (toys / "run").exists()
 
 
-def test_bfloat16_autocast_trains_and_keeps_float32_weights(toys):
+def test_bfloat16_autocast_trains_and_keeps_float32_weights(toys, monkeypatch):
+    seen, attend = set(), torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q, *rest, **options):
+        seen.add((q.dtype, torch.is_inference_mode_enabled()))
+        return attend(q, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     train(config_for(toys, steps=3, precision="bf16"))
+    assert seen == {(torch.bfloat16, False), (torch.bfloat16, True)}  # in steps and in validations
     model = load_run(toys / "run").model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     losses = [line["loss"] for line in read_journal(toys / "run") if line["kind"] == "train"]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ...pipeline.config import refuse_outside
 from ...pipeline.errors import ConfigError
 from ...pipeline.spec import TokenLayout
 from ..decoder import Attention
@@ -53,6 +54,10 @@ class GroundingHeadConfig:
     """Heads of the local cross attention (eq. 43); [open]."""
     dropout: float = 0.0
     """Dropout on the weights of the local cross attention; [open]."""
+
+    def __post_init__(self) -> None:
+        counts = dict.fromkeys(("dim", "candidates", "num_heads"), (1, math.inf))
+        refuse_outside("head", self, counts | {"dropout": (0, 1)})
 
 
 class Head(Protocol):

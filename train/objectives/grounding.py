@@ -1,7 +1,7 @@
 """The grounding objective (paper, eq. 40 and 47-50): a sigmoid margin over cells, two choices in the refinement."""
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import ClassVar
 
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...pipeline.config import refuse_outside
 from ...pipeline.errors import ConfigError
 from ..heads.scores import GroundingScores, top_candidates
 from .terms import Term
@@ -40,6 +41,8 @@ class GroundingObjectiveConfig:
         for name in ("p_positive", "p_negative"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ConfigError(f"objective.{name} is a probability", found=getattr(self, name), expected="0 < p < 1")
+        weights = dict.fromkeys(("positive_weight", "coarse_weight", "refine_weight", "hard_negatives"), (0, inf))
+        refuse_outside("objective", self, weights | {"teacher_forcing": (0, 1)})
 
 
 def margin[Number: (float, Tensor)](probability: Number) -> Number:

@@ -2,21 +2,19 @@
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tqdm import tqdm
 
 from ...pipeline.errors import Interrupted, VisualThoughtError
 from ...pipeline.interrupt import Stop
-from ...pipeline.record import RunRecord, read_record
-from ..config import TrainConfig
 from ..divergence import diverged
 from ..inputs import open_inputs
 from ..loader import Loaded
-from ..loop import Pace, open_train_loader, save
+from ..loop import Pace, let_go, open_train_loader, save
 from ..optimizer import rate_factor
 from ..run import gather, pick_device, split_examples
 from ..seeds import own_randomness
@@ -25,7 +23,7 @@ from ..step import backward, update
 from .config import SweepConfig
 from .member import Member, earlier_failure, enter
 from .memory import keep_freed_memory
-from .plan import Pass
+from .plan import Pass, Planned
 from .resume import common_step, rewind
 from .stack import Stack, can_stack, pays
 from .validation import validate
@@ -54,6 +52,25 @@ class Company:
         return next(member for member in self.members if member.run is run)
 
 
+def remaining(one: Pass, runs: Sequence[Planned]) -> list[Pass]:
+    """The passes that train what is left of a pass: no run goes back because another one is new.
+
+    Runs that have come somewhere go on from there, with those that failed on the way, so that heads trained as one stay
+    those they were; runs that have not begun then start together.
+
+    Args:
+        one: the pass as it was planned.
+        runs: those of it that are not finished.
+    """
+    pending = [run for run in runs if earlier_failure(run.config.out) is None]
+    begun = [run for run in pending if (run.config.out / "run.json").exists()]
+    if not common_step([run.config.out for run in begun]):
+        return [replace(one, runs=tuple(runs))] if pending else []
+    new = [run for run in pending if run not in begun]
+    parts = ([run for run in runs if run not in new], new)
+    return [replace(one, runs=tuple(part)) for part in parts if part]
+
+
 def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Member]:
     """Train all runs of a pass to the end, or to where they failed.
 
@@ -62,10 +79,10 @@ def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Mem
         StoreError, ManifestError: what keeps all of them from going on.
     """
     first = one.config
-    with open_inputs(first, _earlier(first)) as inputs, ExitStack() as stack:
+    with open_inputs(first, None) as inputs, ExitStack() as stack:
         splits = split_examples(inputs.manifest, one.examples, first)
         device = pick_device(first.device)
-        data = gather(one.runs[0].task, inputs, one.examples, splits, device)
+        data = gather(one.runs[0].task, inputs, one.examples, splits, device, stop=stop)
         _meet(one)
         entered = [enter(planned, inputs, data, splits=splits, device=device, closing=stack) for planned in one.runs]
         start = min((step for member, step in entered if member.failure is None), default=first.steps)
@@ -75,12 +92,6 @@ def run_pass(one: Pass, config: SweepConfig, stop: Stop, label: str) -> list[Mem
         with own_randomness():
             _train(company, range(start, first.steps), stop, config.progress, label)
     return company.members
-
-
-def _earlier(config: TrainConfig) -> RunRecord | None:
-    """The record of a run that is continued: the store's features must still be the ones it was started with."""
-    path = config.out / "run.json"
-    return read_record(path) if path.exists() else None
 
 
 def _meet(one: Pass) -> None:
@@ -203,6 +214,8 @@ def _keep(company: Company, done: int, stop: Stop) -> None:
     if judged or wanted or stop:
         for member in company.live:
             save(member.run, done)
+        for member in company.live:  # once all have the new checkpoint: until then they could only meet at an older one
+            let_go(member.run)
     if stop and not last:
         raise Interrupted(
             f"the sweep was stopped by {stop.signal} after step {done} of {config.steps} of this pass",

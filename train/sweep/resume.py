@@ -1,11 +1,15 @@
 """Where the runs of an interrupted pass go on together: at the newest step of which all have a whole checkpoint."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...pipeline.record import read_record
+from ...pipeline.store import FeatureStore
 from ..bounds import fault
 from ..checkpoint import checkpoints
+from ..config import TrainConfig
+from ..inputs import refuse_other_task, resolve_features
 
 
 def common_step(run_dirs: Sequence[Path]) -> int:
@@ -15,6 +19,19 @@ def common_step(run_dirs: Sequence[Path]) -> int:
         if all(fault(_folder(run_dir, step)) is None for run_dir in run_dirs):
             return step
     return 0
+
+
+def refuse_other_features(store: FeatureStore, configs: Iterable[TrainConfig]) -> None:
+    """StoreMismatch if a run that is there was started with features that are not those of the store.
+
+    Of every run, finished or not: all of them stand in one table.
+    """
+    for config in configs:
+        path = config.out / "run.json"
+        if path.exists():
+            record = read_record(path)
+            refuse_other_task(record, config)
+            resolve_features(store, config, record)
 
 
 def rewind(run_dir: Path, step: int) -> None:

@@ -1,17 +1,20 @@
 """The sweep: plan, train pass by pass, tell."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...pipeline.config import to_plain
-from ...pipeline.errors import ConfigError, Interrupted
+from ...pipeline.errors import ConfigError
 from ...pipeline.interrupt import Stop, stop_on_signals
+from ...pipeline.store import FeatureStore
 from ..card import update_card
+from ..run import refuse_to_start
 from .config import SweepConfig
 from .member import Member, earlier_failure
-from .passes import run_pass
+from .passes import remaining, run_pass
 from .plan import Pass, Planned, SweepPlan, plan_sweep
 from .result import FILE, Outcome, SweepResult, read_outcomes
+from .resume import refuse_other_features
 
 type Outcomes = dict[str, Outcome]
 """Every run by its name."""
@@ -30,24 +33,26 @@ def sweep(config: SweepConfig) -> SweepResult:
     """
     _refuse_taken(config)
     plan = plan_sweep(config)
+    refuse_other_features(FeatureStore.open(config.store), (run.config for run in plan.runs))
     known = read_outcomes(config.out) if config.resume else {}
     outcomes = {run.name: _before(run, known.get((run.cell, run.config.seed)), config) for run in plan.runs}
     config.out.mkdir(parents=True, exist_ok=True)
     _result(config, plan, outcomes).write()
     with stop_on_signals() as stop:
         for number, one in enumerate(plan.passes, start=1):
-            _refuse_to_start(stop)
-            _advance(one, config, stop, outcomes, f"pass {number} of {len(plan.passes)}")
-            _result(config, plan, outcomes).write()
+            refuse_to_start(stop)
+            for _ in _advance(one, config, stop, outcomes, f"pass {number} of {len(plan.passes)}"):
+                _result(config, plan, outcomes).write()
+                refuse_to_start(stop)
     return _result(config, plan, outcomes)
 
 
-def _advance(one: Pass, config: SweepConfig, stop: Stop, outcomes: Outcomes, label: str) -> None:
-    """Run a pass unless all of its runs are done."""
-    if all(outcomes[run.name].status != "pending" for run in one.runs):
-        return
-    for member in run_pass(one, config, stop, label):
-        outcomes[member.name] = _after(member, config)
+def _advance(one: Pass, config: SweepConfig, stop: Stop, outcomes: Outcomes, label: str) -> Iterator[None]:
+    """Run what of a pass is not done, and say so whenever there is more to tell."""
+    for part in remaining(one, [run for run in one.runs if outcomes[run.name].status != "finished"]):
+        for member in run_pass(part, config, stop, label):
+            outcomes[member.name] = _after(member, config)
+        yield
 
 
 def _before(run: Planned, known: Outcome | None, config: SweepConfig) -> Outcome:
@@ -80,11 +85,6 @@ def _result(config: SweepConfig, plan: SweepPlan, outcomes: Mapping[str, Outcome
 
 def _relative(folder: Path, config: SweepConfig) -> str:
     return str(folder.relative_to(config.out))
-
-
-def _refuse_to_start(stop: Stop) -> None:
-    if stop:
-        raise Interrupted(f"the sweep was stopped by {stop.signal}", remedy="run the same command with --resume")
 
 
 def _refuse_taken(config: SweepConfig) -> None:

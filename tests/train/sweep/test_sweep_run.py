@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -10,17 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from grounding_toys import RECIPE
+from grounding_toys import RECIPE, frame_rows, query_rows, r_spec, r_values, write_feature, z_spec, z_values
 
 from visual_thought import load_run
 from visual_thought.pipeline.cli import run as vtt
 from visual_thought.pipeline.config import build
-from visual_thought.pipeline.errors import ConfigError, Interrupted
+from visual_thought.pipeline.errors import ConfigError, Interrupted, StoreMismatch
+from visual_thought.pipeline.store import FeatureStore
 from visual_thought.train.config import build_config
 from visual_thought.train.journal import read_journal
+from visual_thought.train.loop import save
 from visual_thought.train.run import train
 from visual_thought.train.sweep.config import SweepConfig, load_sweep
+from visual_thought.train.sweep.passes import run_pass
 from visual_thought.train.sweep.plan import plan_sweep
+from visual_thought.train.sweep.resume import common_step
 from visual_thought.train.sweep.run import sweep
 
 BLOCKS = [
@@ -208,3 +213,93 @@ def test_a_finished_sweep_is_not_trained_again(toys_once, swept):
     again = sweep(config_of(toys_once, write, swept.out, resume=True))
     assert again.outcomes == swept.outcomes
     assert {path: path.stat().st_mtime_ns for path in swept.out.rglob("*.safetensors")} == times
+
+
+def times(run_dir: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in sorted(run_dir.rglob("*")) if path.name != "README.md"}
+
+
+def test_a_run_whose_folder_was_removed_is_trained_again_and_no_other(toys_once, swept, tmp_path):
+    out = shutil.copytree(swept.out, tmp_path / "out", symlinks=True)
+    shutil.rmtree(out / "lr-0.001" / "seed-1")
+    others = sorted(out.glob("*/seed-*"))
+    before = [times(path) for path in others]
+    again = sweep(config_of(toys_once, swept.out.parent / "sweep.yaml", out, vectorise="never", resume=True))
+    assert again.outcomes == swept.outcomes
+    assert weights(out / "lr-0.001" / "seed-1") == weights(swept.out / "lr-0.001" / "seed-1")
+    assert [times(path) for path in others] == before
+
+
+def test_more_seeds_are_trained_beside_those_that_are_there(toys_once, tmp_path):
+    one = {"blocks": BLOCKS[:1]}
+    out = tmp_path / "out"
+    first = sweep(config_of(toys_once, write_sweep(tmp_path, **one, seeds=[0]), out, vectorise="never"))
+    before = {run.run: times(out / run.run) for run in first.outcomes}
+    more = sweep(config_of(toys_once, write_sweep(tmp_path, **one), out, vectorise="never", resume=True))
+    assert [run.status for run in more.outcomes] == ["finished"] * 4
+    assert {name: times(out / name) for name in before} == before
+
+
+def test_runs_that_had_begun_go_on_where_they_stood_and_new_ones_start_after_them(toys_once, tmp_path, monkeypatch):
+    long = {"steps": 40, "eval_freq": 10, "log_freq": 1, "controls": []}
+    blocks = [{"name": "Dim", "key": "decoder.dim", "values": [8, 16]}]
+    file = write_sweep(tmp_path, long, blocks=blocks)
+    whole = sweep(config_of(toys_once, file, tmp_path / "whole", vectorise="never"))
+    config = config_of(toys_once, file, tmp_path / "stopped", vectorise="never")
+    watcher = stop_at(config.out / "dim-8" / "seed-0", 3)
+    with pytest.raises(Interrupted):
+        sweep(config)
+    watcher.join()
+    stood = int((config.out / "dim-8" / "seed-1" / "last").resolve().name)
+    shutil.rmtree(config.out / "dim-8" / "seed-0")
+    started = []
+
+    def watched(one, *rest):
+        started.append(([run.name for run in one.runs], common_step([run.config.out for run in one.runs])))
+        return run_pass(one, *rest)
+
+    monkeypatch.setattr("visual_thought.train.sweep.run.run_pass", watched)
+    resumed = sweep(config_of(toys_once, file, config.out, vectorise="never", resume=True))
+    assert started == [(["dim-8/seed-1", "dim-16/seed-0", "dim-16/seed-1"], stood), (["dim-8/seed-0"], 0)]
+    for name in ("dim-8/seed-0", "dim-8/seed-1", "dim-16/seed-0", "dim-16/seed-1"):
+        assert weights(resumed.out / name) == weights(whole.out / name)
+    assert [run.metrics for run in resumed.outcomes] == [run.metrics for run in whole.outcomes]
+
+
+def test_a_death_between_two_saves_leaves_a_step_that_all_runs_have(toys_once, tmp_path, monkeypatch):
+    saves = []
+
+    def dies(run, done):
+        saves.append(done)
+        if saves.count(10) == 2:
+            raise KeyboardInterrupt
+        save(run, done)
+
+    file = write_sweep(tmp_path, {"keep_last": 1, "controls": [], "eval_freq": 5}, blocks=BLOCKS[:1], seeds=[0])
+    config = config_of(toys_once, file, tmp_path / "out", vectorise="never")
+    with monkeypatch.context() as patch:
+        patch.setattr("visual_thought.train.sweep.passes.save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(config)
+    assert common_step(sorted(config.out.glob("*/seed-0"))) == 5
+
+
+def test_a_run_that_is_there_keeps_features_of_another_backbone_out_of_its_table(toys, tmp_path):
+    file = write_sweep(tmp_path, {"controls": [], "steps": 2, "eval_freq": 2}, blocks=BLOCKS[:1], seeds=[0])
+    done = sweep(config_of(toys, file, tmp_path / "out"))
+    shutil.rmtree(done.out / "lr-0.001")
+    shutil.rmtree(toys / "store")
+    store, frames = FeatureStore.create(toys / "store"), frame_rows(6, 12)
+    write_feature(store, z_spec(numerics=2), query_rows(frames), z_values(query_rows(frames)))
+    write_feature(store, r_spec(), frames, r_values(frames))
+    before = times(done.out)
+    with pytest.raises(StoreMismatch, match="numerics"):
+        sweep(config_of(toys, file, done.out, resume=True))
+    assert times(done.out) == before
+
+
+def test_a_cell_that_cannot_be_meant_is_named_before_anything_is_trained(toys_once, tmp_path):
+    wrong = [{"name": "LR", "key": "optimizer.lr", "values": [1e-3, -1.0]}]
+    with pytest.raises(ConfigError, match=r"cell lr--1 [\s\S]*optimizer\.lr is too small"):
+        sweep(config_of(toys_once, write_sweep(tmp_path, blocks=wrong), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
