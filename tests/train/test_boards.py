@@ -1,7 +1,10 @@
 """Boards that fail cost a warning, not the run."""
 
-import importlib.util
+import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from grounding_toys import config_for
@@ -16,12 +19,72 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed here")
-def test_without_the_package_a_run_warns_once_and_goes_on(toys_once, tmp_path, caplog):
+def test_without_the_package_a_run_warns_once_and_goes_on(toys_once, tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     train(config_for(toys_once, str(tmp_path / "run"), wandb={"enable": True}))
     (said,) = warnings_of(caplog)
-    assert said.startswith("W&B is off, the run goes on without it: No module named 'wandb'")
+    assert said.startswith("W&B is off, the run goes on without it: import of wandb halted")
     assert (tmp_path / "run" / "last").resolve().name == "000012"
+
+
+OFFLINE = """if True:
+    import sys
+    from pathlib import Path
+    from grounding_toys import config_for
+    from visual_thought.train.run import train
+    train(config_for(Path(sys.argv[1]), sys.argv[2], controls=[], log_freq=1, wandb={"enable": True}))
+"""
+
+
+def test_offline_every_number_of_the_log_is_in_the_file_that_wandb_will_send(toys_once, tmp_path):
+    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    silent = os.environ | {"PYTHONPATH": path, "WANDB_SILENT": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", OFFLINE, toys_once, tmp_path / "run"]
+    done = subprocess.run(command, env=silent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "W&B is off" not in done.stderr
+    (sent,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert history(sent) == numbers(tmp_path / "run")
+
+
+BLOCK, HEADER, WHOLE, LAST = 1 << 15, 7, 1, 4  # of LevelDB's log, which W&B's file is
+
+
+def history(path):
+    """(step, label) -> value of every number in an offline run's file."""
+    from wandb.proto import wandb_internal_pb2
+
+    found = {}
+    for data in log_records(path.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        items = {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        found |= {(items["_step"], name): value for name, value in items.items() if not name.startswith("_")}
+    return found
+
+
+def log_records(data):
+    place, record = HEADER, b""
+    while place + HEADER <= len(data):
+        if (left := BLOCK - place % BLOCK) < HEADER:
+            place += left
+            continue
+        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        record, place = record + data[place + HEADER : place + HEADER + size], place + HEADER + size
+        if kind in (WHOLE, LAST):
+            yield record
+            record = b""
+
+
+def numbers(run_dir):
+    """The same from the run's own log."""
+    lines = [line for line in read_journal(run_dir) if line["kind"] != "note"]
+    found = {}
+    for line in lines:
+        step, kind, contender = (line.pop(name) for name in ("step", "kind", "contender"))
+        kind = line.pop("split", kind)
+        found |= {(step, f"{kind}/{name}/{contender}"): value for name, value in line.items() if value is not None}
+    return found
 
 
 def test_a_board_that_cannot_open_is_one_warning_and_the_log_is_whole(tmp_path, caplog):
