@@ -36,6 +36,7 @@ OFFLINE = """if True:
 """
 
 
+@pytest.mark.slow
 def test_offline_every_number_of_the_log_is_in_the_file_that_wandb_will_send(toys_once, tmp_path):
     path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
     silent = os.environ | {"PYTHONPATH": path, "WANDB_SILENT": "true", "OMP_NUM_THREADS": "1"}
