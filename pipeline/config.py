@@ -107,12 +107,12 @@ def refuse_outside(section: str, config: Any, ranges: Mapping[str, tuple[float, 
 
     Args:
         section: where the fields stand, for the message (``decoder``; empty for the top).
-        config: what has the fields; a tuple is looked at number by number.
+        config: what has the fields.
         ranges: least and most of each.
     """
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
-        if not all(least <= number <= most for number in (value if isinstance(value, tuple) else (value,))):
+        if not least <= value <= most:
             problem = "too small" if most == math.inf else "out of range"
             expected = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
             raise ConfigError(f"{_join(section, name)} is {problem}", found=value, expected=expected)

@@ -168,9 +168,9 @@ def open_sources(
     place = _residency(config, needed, free)
     if place == "gpu":
         return {name: DeviceSource(source, rows[name], free.device, between) for name, source in disk.items()}
-    return (
-        {name: MemorySource(source, rows[name], between) for name, source in disk.items()} if place == "ram" else disk
-    )
+    if place == "ram":
+        return {name: MemorySource(source, rows[name], between) for name, source in disk.items()}
+    return disk
 
 
 def _residency(config: LoaderConfig, needed: int, free: Free) -> str:

@@ -1,6 +1,5 @@
 """The training stage on a small real store, end to end."""
 
-import json
 import os
 import shutil
 import signal
@@ -34,7 +33,6 @@ from visual_thought.pipeline.errors import (
     StoreCorrupt,
     StoreIncomplete,
     StoreMismatch,
-    VisualThoughtError,
     WeightsError,
 )
 from visual_thought.pipeline.place import StoreUrl
@@ -44,7 +42,6 @@ from visual_thought.train.journal import read_journal
 from visual_thought.train.loaded import load_run
 from visual_thought.train.run import train
 from visual_thought.train.sources import DiskSource
-from visual_thought.train.step import backward
 from visual_thought.train.tasks.ground import GroundTask
 
 
@@ -262,29 +259,6 @@ def test_a_run_without_refinement_never_reads_r(toys):
     done = train(config_for(toys, **options))
     assert list(read_record(toys / "run" / "run.json").features) == ["z"]
     assert "refine" not in done.metrics["head"]
-
-
-def test_a_constant_learning_rate_too_high_ends_with_the_examples_it_ended_on(toys, monkeypatch):
-    ended_on = {}
-
-    def watched(run, racer, batch, step):
-        ended_on.update({name: values.clone() for name, values in batch.items()})
-        return backward(run, racer, batch, step)
-
-    monkeypatch.setattr("visual_thought.train.loop.backward", watched)
-    with pytest.raises(VisualThoughtError, match="not a finite number") as error:
-        train(config_for(toys, optimizer={"lr": 1e30}, controls=[]))
-    path = next((toys / "run").glob("nonfinite-*.json"))
-    assert path.name in str(error.value)
-    said = json.loads(path.read_text())
-    assert len(said["examples"]) == 16
-    store = FeatureStore.open(said["store"])
-    for name, feature in said["features"].items():
-        values = store.read(feature["key"], feature["rows"])
-        assert torch.isfinite(values).all()
-        assert torch.equal(values.float(), ended_on[name])
-    index = store.index(said["features"]["z"]["key"]).take(said["features"]["z"]["rows"]).to_pylist()
-    assert [{name: row[name] for name in said["examples"][0]} for row in index] == said["examples"]
 
 
 def test_another_fingerprint_than_the_recipe_names_is_refused(toys):

@@ -40,16 +40,15 @@ def sweep(config: SweepConfig) -> SweepResult:
     _result(config, plan, outcomes).write()
     with stop_on_signals() as stop:
         for number, one in enumerate(plan.passes, start=1):
-            refuse_to_start(stop)
             for _ in _advance(one, config, stop, outcomes, f"pass {number} of {len(plan.passes)}"):
                 _result(config, plan, outcomes).write()
-                refuse_to_start(stop)
     return _result(config, plan, outcomes)
 
 
 def _advance(one: Pass, config: SweepConfig, stop: Stop, outcomes: Outcomes, label: str) -> Iterator[None]:
     """Run what of a pass is not done, and say so whenever there is more to tell."""
     for part in remaining(one, [run for run in one.runs if outcomes[run.name].status != "finished"]):
+        refuse_to_start(stop)
         for member in run_pass(part, config, stop, label):
             outcomes[member.name] = _after(member, config)
         yield
